@@ -1,0 +1,139 @@
+// The operations a forward pass is made of, on one device. The CPU backend is the reference for the CUDA one.
+// Every operation is deterministic: its result does not depend on the number of threads, nor on what else runs.
+// Operations may be called from many threads at once on one Backend, each call with buffers of its own.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "kernels/matrix.hpp"
+#include "kernels/rotation.hpp"
+
+namespace longrope::kernels {
+
+/// Arithmetic of the matrix products. Residual stream, norms, softmax statistics and NLL are float32 or wider in both.
+enum class Precision : std::uint8_t {
+  f32,   ///< float32 weights and activations
+  bf16,  ///< bfloat16 weights, activations, K and V; float32 accumulation
+};
+
+/// Heads of an attention layer, in the order of the fused projection's output columns: q heads | k heads | v heads.
+struct AttentionShape {
+  std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;  ///< divides heads
+  std::int64_t head_dim = 0;
+  std::int64_t rotary_dim = 0;  ///< even, <= head_dim; the remaining columns of a head are passed through
+
+  std::int64_t qkv_cols() const { return (heads + 2 * kv_heads) * head_dim; }
+};
+
+/// A weight matrix packed once for one backend; immutable, shared by all threads.
+class Linear {
+ public:
+  virtual ~Linear() = default;
+  virtual std::int64_t in_features() const = 0;
+  virtual std::int64_t out_features() const = 0;
+};
+
+/// The embedding rows of a vocabulary; immutable, shared by all threads.
+class Embedding {
+ public:
+  virtual ~Embedding() = default;
+  virtual std::int64_t vocabulary() const = 0;
+};
+
+/// The output projection of a vocabulary, packed in tiles; immutable, shared by all threads.
+class LmHead {
+ public:
+  virtual ~LmHead() = default;
+  virtual std::int64_t vocabulary() const = 0;
+};
+
+/// cos and sin for positions [0, tokens) of one candidate; immutable once made.
+class RotationTable {
+ public:
+  virtual ~RotationTable() = default;
+  virtual std::int64_t tokens() const = 0;
+};
+
+/// K and V of one layer of one window, filled front to back and reused by the next layer.
+class KvBuffer {
+ public:
+  virtual ~KvBuffer() = default;
+  virtual std::int64_t capacity_tokens() const = 0;
+};
+
+/// Device memory, 64-byte aligned, freed on destruction.
+using DeviceMemory = std::shared_ptr<void>;
+
+/// Inputs of Backend::rotate_qkv that are not activations.
+struct RotateQkvOptions {
+  AttentionShape shape;
+  std::int64_t first_position = 0;    ///< position of row 0 of the chunk
+  std::span<const float> q_norm;      ///< [head_dim] RMSNorm weight applied per head before rotation; empty: none
+  std::span<const float> k_norm;      ///< [head_dim]; empty: none
+  float norm_epsilon = 0.0F;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string name() const = 0;
+  virtual Precision precision() const = 0;
+  /// Type of the activations that enter matrix products: f32, or bf16 under Precision::bf16.
+  virtual DType activation_dtype() const = 0;
+
+  /// Uninitialised device memory. Throws RuntimeError when there is not enough.
+  virtual DeviceMemory allocate(std::int64_t bytes) const = 0;
+
+  /// weight: host memory, [out, in], any DType; bias: [out] or empty. Packs a copy; the source may go away.
+  virtual std::unique_ptr<Linear> pack_linear(ConstMatrix weight, std::span<const float> bias) const = 0;
+  /// weight: host memory, [vocabulary, hidden], any DType. Keeps a copy.
+  virtual std::unique_ptr<Embedding> pack_embedding(ConstMatrix weight) const = 0;
+  /// weight: host memory, [vocabulary, hidden], any DType. Packs a copy.
+  virtual std::unique_ptr<LmHead> pack_lm_head(ConstMatrix weight) const = 0;
+
+  /// cos and sin of positions [0, tokens). Throws InputError unless all frequencies and the factor are finite.
+  virtual std::unique_ptr<RotationTable> make_rotation_table(const RotationSpec& spec, std::int64_t tokens) const = 0;
+  virtual std::unique_ptr<KvBuffer> make_kv_buffer(const AttentionShape& shape, std::int64_t capacity_tokens) const = 0;
+
+  /// hidden[t] = table[ids[t]]; hidden f32 [tokens, hidden]. Precondition: 0 <= ids[t] < vocabulary.
+  virtual void embed(const Embedding& table, std::span<const std::int32_t> ids, Matrix hidden) const = 0;
+
+  /// y = x / sqrt(mean(x^2) + epsilon) * weight, row by row. x f32 [rows, n], weight [n], y activation dtype [rows, n].
+  virtual void rms_norm(ConstMatrix x, std::span<const float> weight, float epsilon, Matrix y) const = 0;
+
+  /// y = x W^T + bias, or y += x W^T + bias. x activation dtype [rows, in], y f32 [rows, out].
+  virtual void linear(const Linear& weight, ConstMatrix x, Matrix y, bool accumulate) const = 0;
+
+  /// Splits a chunk of fused projections, normalises q and k per head if asked, rotates q and k by the table, and writes
+  /// q (f32 [rows, heads * head_dim], pre-multiplied by 1/sqrt(head_dim)) and rows first_position.. of kv.
+  /// qkv f32 [rows, shape.qkv_cols()]. Under Precision::bf16 q, k and v are rounded to bf16.
+  virtual void rotate_qkv(const RotateQkvOptions& options, ConstMatrix qkv, const RotationTable& table, Matrix q,
+                          KvBuffer& kv) const = 0;
+
+  /// Causal attention of a chunk of queries over keys 0 .. first_position + row, at most the last `sliding_window` of
+  /// them if sliding_window > 0 (key j is visible to query i when i - j < sliding_window). Grouped queries: query head h
+  /// reads kv head h / (heads / kv_heads). q f32 as rotate_qkv wrote it; out activation dtype [rows, heads * head_dim].
+  virtual void attention(const AttentionShape& shape, ConstMatrix q, const KvBuffer& kv, std::int64_t first_position,
+                         std::int64_t sliding_window, Matrix out) const = 0;
+
+  /// y = silu(gate) * up. gate_up f32 [rows, 2n] (gate | up), y activation dtype [rows, n].
+  virtual void gated_silu(ConstMatrix gate_up, Matrix y) const = 0;
+
+  /// nll_nats[r] = logsumexp(logits[r]) - logits[r][targets[r]], logits = x W^T, never stored whole.
+  /// x activation dtype [rows, hidden]. Precondition: 0 <= targets[r] < vocabulary. Non-finite logits give NaN.
+  virtual void nll(const LmHead& head, ConstMatrix x, std::span<const std::int32_t> targets,
+                   std::span<double> nll_nats) const = 0;
+};
+
+/// The CPU backend. Throws InputError if precision is bf16 and the processor has no AVX-512 bf16 product path.
+std::unique_ptr<Backend> make_cpu_backend(Precision precision);
+
+/// The CUDA backend. Throws InputError "built without CUDA" where the build has none.
+std::unique_ptr<Backend> make_cuda_backend(Precision precision);
+
+}  // namespace longrope::kernels

@@ -1,0 +1,115 @@
+// The HDF5 file of a job, schema version 1: appended generation by generation, readable while it grows (SWMR), resumable
+// after a kill. Only this file's implementation calls HDF5 for writing.
+//
+// Crash safety: a generation counts once its row in /stages/NAME/generations is flushed, which happens last. Resuming
+// never writes into the killed file: committed rows are read, written to a new file beside it, and renamed over it.
+// One writer: an OFD write lock (fcntl) on the file; a second writer is refused.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "search/candidate.hpp"
+
+namespace longrope::search {
+
+struct StoreModel {
+  std::string name, architecture, config_sha256;
+  std::int64_t parameters = 0, rotary_dim = 0, original_length = 0;
+  double theta = 0.0;
+};
+
+struct StoreCorpus {
+  std::string sources, protocol;              ///< sources: newline-separated
+  std::vector<std::string> document_names;    ///< [n]
+  std::vector<std::int64_t> document_tokens;  ///< [n]
+  std::string tokens_sha256;                  ///< digest of all window token ids: another corpus is refused on resume
+  std::vector<std::int64_t> window_document, window_first_token, window_length;  ///< [W]
+};
+
+struct StoreStage {
+  std::string name = "main";
+  std::int32_t index = 0;
+  std::int64_t target_length = 0;
+  std::string base;      ///< "" or STAGE/ID
+  std::string strategy;
+  std::string options;   ///< JSON of everything that decides the result (space, precision, budget-independent)
+  std::string objectives;  ///< "ppl@2048"
+  std::int64_t budget = 0;   ///< full evaluations
+  std::string status;        ///< running, interrupted, done
+};
+
+struct StoreHeader {
+  std::string program_version, created_utc, command_line;
+  std::uint64_t seed = 0;
+  StoreModel model;
+  StoreCorpus corpus;
+  StoreStage stage;
+};
+
+/// One committed generation; generation -1 holds the baselines (pi, ntk, yarn in that order).
+struct StoreGeneration {
+  std::int32_t generation = -1;
+  std::int64_t best_id = -1;   ///< best of all strategy candidates so far; -1: none yet
+  double best_objective = 0.0; ///< NaN: none yet
+  std::int64_t evaluations = 0;  ///< rows of /evaluations so far, baselines included
+  double cost = 0.0;             ///< full evaluations so far
+  double elapsed_s = 0.0;        ///< seconds of the job so far, all sessions together
+};
+
+struct StoreRow {
+  Candidate candidate;
+  EvalResult result;
+};
+
+/// Everything a store holds, in memory.
+struct StoreContents {
+  StoreHeader header;
+  std::vector<StoreRow> rows;               ///< committed ones only
+  std::vector<StoreGeneration> generations;
+  std::vector<std::string> states;          ///< strategy state after each generation
+  bool open_for_write = false;              ///< the file carries the flag of a writer (running, or killed)
+};
+
+/// A table exported from a store, as /tables/NAME holds it.
+struct StoreTable {
+  std::string name;
+  std::vector<double> long_factors, short_factors;  ///< [d/2]
+  double attention_factor = 1.0;
+  std::int64_t target_length = 0, original_length = 0;
+};
+
+/// Reads a store, also while it is being written or after a kill. Throws InputError: not HDF5, another schema, damaged.
+StoreContents read_store(const std::filesystem::path& file);
+std::vector<StoreTable> read_store_tables(const std::filesystem::path& file);
+
+/// The one writer of a store.
+class StoreWriter {
+ public:
+  /// Creates `file` whole (temporary name, fsync, rename). Throws InputError if it exists (hint: --resume), RuntimeError
+  /// if it cannot be written.
+  static StoreWriter create(const std::filesystem::path& file, const StoreHeader& header);
+  /// Rewrites the committed part of `file` and continues it; `contents` gets that part. Throws InputError when the model,
+  /// corpus, stage name, target length, strategy, options or seed differ (saying which and how), or when another process
+  /// writes it. The budget may differ and is updated.
+  static StoreWriter resume(const std::filesystem::path& file, const StoreHeader& header, StoreContents& contents);
+  ~StoreWriter();
+  StoreWriter(StoreWriter&&) noexcept;
+  StoreWriter& operator=(StoreWriter&&) noexcept;
+
+  /// Appends one generation and flushes it. Throws RuntimeError if the disk fails.
+  void append(const std::vector<StoreRow>& rows, const StoreGeneration& generation, const std::string& strategy_state);
+  /// Ends SWMR writing and sets the stage's status ("done" or "interrupted"), optionally adding /tables entries.
+  void finish(const std::string& status, const std::vector<StoreTable>& tables);
+
+ private:
+  struct Impl;
+  explicit StoreWriter(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace longrope::search
