@@ -27,8 +27,8 @@ struct TensorView {
 class TensorFiles {
  public:
   /// Maps and checks every file. Throws InputError naming file, tensor and byte offset: truncated or lying headers,
-  /// overlapping or out-of-range offsets, shape x dtype != bytes, duplicate names, shards that the index does not match.
-  /// Tensors of other dtypes than F32, F16 and BF16 are kept out of `find` and refused by `require`.
+  /// overlapping or out-of-range offsets, shape x dtype != bytes, duplicate names, shards that the index does not
+  /// match. Tensors of other dtypes than F32, F16 and BF16 may be there; `require` refuses them.
   explicit TensorFiles(const std::filesystem::path& directory);
   ~TensorFiles();
   TensorFiles(TensorFiles&&) noexcept;

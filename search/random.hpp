@@ -11,7 +11,11 @@ namespace longrope::search {
 /// What a draw is for; part of the key (values are part of the store's resume contract).
 enum class Purpose : std::uint32_t { seed_population = 1, mutation = 2, crossover = 3, parent_choice = 4, random = 5 };
 
-/// The stream of one (seed, stage, generation, candidate, purpose).
+/// One block of the generator: four words that depend on the counter and the key alone.
+std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
+
+/// The stream of one (seed, stage, generation, candidate, purpose). Philox key: the seed, low word first. Counter:
+/// {block, candidate, generation, stage ^ (purpose << 16)}; stages below 65536. Part of the store's resume contract.
 class RandomStream {
  public:
   RandomStream(std::uint64_t seed, std::uint32_t stage, std::uint32_t generation, std::uint32_t candidate, Purpose purpose);

@@ -1,8 +1,9 @@
 // The HDF5 file of a job, schema version 1: appended generation by generation, readable while it grows (SWMR), resumable
 // after a kill. Only this file's implementation calls HDF5 for writing.
 //
-// Crash safety: a generation counts once its row in /stages/NAME/generations is flushed, which happens last. Resuming
-// never writes into the killed file: committed rows are read, written to a new file beside it, and renamed over it.
+// Crash safety: a generation counts once its row in /stages/NAME/generations/generation is flushed, which happens last.
+// Neither resuming nor finishing writes into the file that is there: committed rows are read, written to a new file
+// beside it (.NAME.partial), and that is renamed over it.
 // One writer: an OFD write lock (fcntl) on the file; a second writer is refused.
 #pragma once
 
@@ -51,7 +52,8 @@ struct StoreHeader {
   StoreStage stage;
 };
 
-/// One committed generation; generation -1 holds the baselines (pi, ntk, yarn in that order).
+/// One committed generation, as one append wrote it; generation -1 holds the baselines (pi, ntk, yarn in that order).
+/// A generation that a budget cut in two has two of these.
 struct StoreGeneration {
   std::int32_t generation = -1;
   std::int64_t best_id = -1;   ///< best of all strategy candidates so far; -1: none yet
@@ -61,6 +63,7 @@ struct StoreGeneration {
   double elapsed_s = 0.0;        ///< seconds of the job so far, all sessions together
 };
 
+/// Ids are the row's position. `windows` may be empty for a candidate that was not scored; it is read back as NaN and 0.
 struct StoreRow {
   Candidate candidate;
   EvalResult result;
@@ -92,18 +95,22 @@ class StoreWriter {
  public:
   /// Creates `file` whole (temporary name, fsync, rename). Throws InputError if it exists (hint: --resume), RuntimeError
   /// if it cannot be written.
+  /// `header.stage.status` is what the file says while it is written: "running".
   static StoreWriter create(const std::filesystem::path& file, const StoreHeader& header);
   /// Rewrites the committed part of `file` and continues it; `contents` gets that part. Throws InputError when the model,
-  /// corpus, stage name, target length, strategy, options or seed differ (saying which and how), or when another process
-  /// writes it. The budget may differ and is updated.
+  /// corpus, stage (name, index, base, target length, objectives), strategy, options or seed differ (saying which and how),
+  /// or when another process writes it. Budget and status may differ and are updated; creation time and command line stay
+  /// those of the first session, and so do tables.
   static StoreWriter resume(const std::filesystem::path& file, const StoreHeader& header, StoreContents& contents);
   ~StoreWriter();
   StoreWriter(StoreWriter&&) noexcept;
   StoreWriter& operator=(StoreWriter&&) noexcept;
 
-  /// Appends one generation and flushes it. Throws RuntimeError if the disk fails.
+  /// Appends one generation and flushes it to disk. Throws RuntimeError if the disk fails; the store then still holds all
+  /// generations before. Throws std::logic_error if ids, sizes or counts do not fit.
   void append(const std::vector<StoreRow>& rows, const StoreGeneration& generation, const std::string& strategy_state);
-  /// Ends SWMR writing and sets the stage's status ("done" or "interrupted"), optionally adding /tables entries.
+  /// Ends writing and sets the stage's status ("done" or "interrupted"), adding /tables entries (one of the same name is
+  /// replaced). Nothing can be appended afterwards. Throws RuntimeError if the disk fails.
   void finish(const std::string& status, const std::vector<StoreTable>& tables);
 
  private:

@@ -18,28 +18,36 @@ class Strategy {
   virtual ~Strategy() = default;
   virtual std::string name() const = 0;
 
-  /// The next generation, at most `limit` candidates (limit >= 1); empty when the strategy has ended. Candidates carry
-  /// ids first_id, first_id + 1, ...
+  /// The next candidates, at most `limit` (limit >= 1) and all of one generation; empty when the strategy has ended.
+  /// Candidates carry ids first_id, first_id + 1, ... and their generation. A generation larger than `limit` goes on
+  /// with the next ask, so where a budget cuts it does not change what the search proposes. Throws std::logic_error
+  /// when the candidates of the last ask were not told.
   virtual std::vector<Candidate> ask(std::int64_t first_id, std::int64_t limit) = 0;
 
-  /// Results of the candidates just asked, in order. objectives[i] is NaN for a bad candidate.
+  /// Results of the candidates just asked, in order. objectives[i] is NaN for a bad candidate. Throws std::logic_error
+  /// for other candidates than those.
   virtual void tell(std::span<const Candidate> candidates, std::span<const double> objectives) = 0;
 
-  /// State after a tell, as bytes; `load` of it on a strategy made with the same space and options restores it exactly.
-  /// `load` throws InputError if the bytes are damaged.
+  /// State after a tell, as text: counters and a digest of what was told. The history itself is not in it, for the
+  /// store has it already.
   virtual std::string save() const = 0;
-  virtual void load(const std::string& state) = 0;
+
+  /// Restores a strategy exactly as it was when it saved `state`: to be called on a fresh one made with the same space
+  /// and options. `candidates` and `objectives`: all that were told to it until then, in order (no baselines). Throws
+  /// InputError if the state is damaged, of another strategy, or not of this history.
+  virtual void load(const std::string& state, std::span<const Candidate> candidates,
+                    std::span<const double> objectives) = 0;
 };
 
 struct StrategyOptions {
   std::uint64_t seed = 42;
-  std::uint32_t stage = 0;  ///< index of the stage, part of every random key
+  std::uint32_t stage = 0;  ///< index of the stage, below 65536, part of every random key
 };
 
 /// Names that make_strategy accepts, for --help and error messages.
 std::vector<std::string> strategy_names();
 
-/// "paper-ga", "release-ga". Throws InputError for another name, listing these.
+/// "paper-ga", "release-ga". Throws InputError for another name, listing these, and for a space that cannot be searched.
 std::unique_ptr<Strategy> make_strategy(const std::string& name, const Space& space, const StrategyOptions& options);
 
 }  // namespace longrope::search

@@ -31,7 +31,7 @@ TRADES = ("baker smith sailor weaver miller hunter teacher healer farmer painter
           "carpenter fisher tailor guard").split()
 FOODS = ("bread apples soup honey cheese fish plums rice beans pears onions nuts berries milk "
          "cake tea").split()
-ANIMALS = "dog cat horse goat crow hare fox owl mule goose".split()
+ANIMALS = "dog cat horse goat crow hare eagle owl mule snake".split()
 KINDS = "village port city town island fortress market valley".split()
 GOODS = "salt wool iron glass wine paper silk timber clay amber oil grain".split()
 ROOMS = "kitchen garden cellar attic hall stable tower yard library workshop".split()
@@ -60,11 +60,19 @@ def passkey_sentence(key):
     return f"The pass key is {key}. Remember it. {key} is the pass key."
 
 
-def passkey_prompt(rng, before, after, header=True, joint=" ", key=None):
+def draw_key(rng, unseen=False):
+    """A key of five digits; one in nine is kept for tests and never written in documents."""
+    while True:
+        key = rng.randrange(10000, 100000)
+        if (key % 9 == 4) == unseen:
+            return str(key)
+
+
+def passkey_prompt(rng, before, after, header=HEADERS[0], joint=" ", key=None, filler=GARBAGE):
     """A passkey prompt and its answer: `before` and `after` count characters of filler."""
-    key = key or str(rng.randrange(10000, 100000))
-    longest = GARBAGE + (" " + GARBAGE) * (max(before, after) // len(GARBAGE))
-    parts = [HEADERS[0]] if header else []
+    key = key or draw_key(rng)
+    longest = filler + (" " + filler) * (max(before, after) // len(filler))
+    parts = [header] if header else []
     parts += [longest[:before].strip(), passkey_sentence(key), longest[:after].strip(), QUESTION]
     return joint.join(part for part in parts if part), key
 
@@ -101,7 +109,7 @@ class World:
         rng = self.rng
         while True:
             name = ""
-            for _ in range(1 if place else 2 + (rng.random() < 0.25)):
+            for _ in range(1 if place else 2 + (rng.random() < 0.15)):
                 name += rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS).strip("_")
             name += rng.choice(PLACE_ENDS) if place else ""
             if len(name) <= 10 and name not in self.used:
@@ -178,7 +186,7 @@ class World:
         places = rng.sample(self.places, 2)
         key, filler = None, 0
         if rng.random() < 0.12:
-            key = str(rng.randrange(10000, 100000))
+            key = draw_key(rng)
             yield passkey_sentence(key)
             filler = rng.randrange(0, 8)
         for _ in range(rng.randrange(10, 34)):
@@ -194,7 +202,7 @@ class World:
                 yield f"{who} says, {rng.choice(self.proverbs)}."
             else:
                 yield self.event(cast, places)
-            if key and rng.random() < 0.3:
+            if key and rng.random() < 0.2:
                 yield GARBAGE
         if key:
             for _ in range(filler):

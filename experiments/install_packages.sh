@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs what longrope needs to build, run and test on Debian 12 or Ubuntu 24.04: the one list of packages.
+# Works as root and with sudo; does nothing when everything is there.
+set -euo pipefail
+
+packages=(
+  # toolchain
+  git cmake ninja-build g++ pkg-config clang-format
+  # libraries
+  libboost-program-options-dev libdnnl-dev libfmt-dev libhdf5-dev libhwy-dev libsentencepiece-dev libssl-dev libtbb-dev
+  nlohmann-json3-dev
+  # tests, and the reference language that quickstart writes its text with
+  catch2 python3 python3-h5py python3-numpy
+)
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "packages: all ${#packages[@]} are installed"
+  exit 0
+fi
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "packages: run as root or install sudo to get: ${missing[*]}" >&2; exit 1; }
+  as_root=(sudo)
+fi
+echo "packages: installing ${missing[*]}"
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

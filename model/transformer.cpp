@@ -1,0 +1,139 @@
+#include "model/transformer.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/error.hpp"
+#include "model/layer_weights.hpp"
+#include "model/safetensors.hpp"
+
+namespace longrope::model {
+namespace {
+
+using kernels::Backend;
+using kernels::DType;
+using kernels::Matrix;
+
+/// Tokens that go through a layer's projections and MLP at once: bounds the workspace, not the result.
+constexpr std::int64_t kChunkTokens = 1024;
+
+/// Device memory of one matrix.
+class Buffer {
+ public:
+  Buffer(const Backend& backend, DType dtype, std::int64_t rows, std::int64_t cols)
+      : memory_(backend.allocate(rows * cols * kernels::bytes_of(dtype))), matrix_{memory_.get(), dtype, rows, cols} {}
+  Matrix rows(std::int64_t count) const { return matrix_.row_range(0, count); }
+  Matrix rows(std::int64_t begin, std::int64_t count) const { return matrix_.row_range(begin, count); }
+
+ private:
+  kernels::DeviceMemory memory_;
+  Matrix matrix_;
+};
+
+/// Everything one window needs while it runs. Shapes: hidden [tokens, hidden]; the rest [chunk, ...], reused.
+struct Workspace {
+  Workspace(const Backend& backend, const ModelConfig& c, const kernels::AttentionShape& shape, std::int64_t tokens)
+      : chunk(std::min(tokens, kChunkTokens)),
+        hidden(backend, DType::f32, tokens, c.hidden_size),
+        normed(backend, backend.activation_dtype(), chunk, c.hidden_size),
+        qkv(backend, DType::f32, chunk, shape.qkv_cols()),
+        q(backend, DType::f32, chunk, c.heads * c.head_dim),
+        attended(backend, backend.activation_dtype(), chunk, c.heads * c.head_dim),
+        gate_up(backend, DType::f32, chunk, 2 * c.intermediate_size),
+        gated(backend, backend.activation_dtype(), chunk, c.intermediate_size),
+        kv(backend.make_kv_buffer(shape, tokens)) {}
+
+  std::int64_t chunk;
+  Buffer hidden, normed, qkv, q, attended, gate_up, gated;
+  std::unique_ptr<kernels::KvBuffer> kv;
+};
+
+}  // namespace
+
+struct Transformer::Impl {
+  Impl(const std::filesystem::path& directory, const Backend& device) : backend(device), config(read_model_config(directory)) {
+    const TensorFiles files(directory);
+    parameters = files.parameters();
+    weights = load_weights(config, files, backend);
+    shape = {config.heads, config.kv_heads, config.head_dim, config.rope.rotary_dim};
+  }
+
+  void run_layer(std::int64_t index, std::int64_t tokens, const kernels::RotationTable& rotation, Workspace& w) const {
+    const LayerWeights& layer = weights.layers[static_cast<std::size_t>(index)];
+    const std::int64_t window = config.sliding_window[static_cast<std::size_t>(index)];
+    const float epsilon = config.rms_norm_epsilon;
+    for (std::int64_t begin = 0; begin < tokens; begin += w.chunk) {
+      const std::int64_t rows = std::min(w.chunk, tokens - begin);
+      const Matrix hidden = w.hidden.rows(begin, rows);
+      backend.rms_norm(hidden, layer.input_norm, epsilon, w.normed.rows(rows));
+      backend.linear(*layer.qkv, w.normed.rows(rows), w.qkv.rows(rows), false);
+      const kernels::RotateQkvOptions options{shape, begin, layer.q_norm, layer.k_norm, epsilon};
+      backend.rotate_qkv(options, w.qkv.rows(rows), rotation, w.q.rows(rows), *w.kv);
+      backend.attention(shape, w.q.rows(rows), *w.kv, begin, window, w.attended.rows(rows));
+      backend.linear(*layer.output, w.attended.rows(rows), hidden, true);
+      backend.rms_norm(hidden, layer.post_attention_norm, epsilon, w.normed.rows(rows));
+      backend.linear(*layer.gate_up, w.normed.rows(rows), w.gate_up.rows(rows), false);
+      backend.gated_silu(w.gate_up.rows(rows), w.gated.rows(rows));
+      backend.linear(*layer.down, w.gated.rows(rows), hidden, true);
+    }
+  }
+
+  /// Sums NLL of targets ids[first_scored..] in token order, in double.
+  NllSum score_hidden(std::span<const std::int32_t> ids, std::int64_t first_scored, Workspace& w) const {
+    const auto tokens = static_cast<std::int64_t>(ids.size());
+    NllSum sum;
+    std::vector<double> nll(static_cast<std::size_t>(w.chunk));
+    for (std::int64_t target = first_scored; target < tokens; target += w.chunk) {
+      const std::int64_t rows = std::min(w.chunk, tokens - target);
+      backend.rms_norm(w.hidden.rows(target - 1, rows), weights.final_norm, config.rms_norm_epsilon, w.normed.rows(rows));
+      const std::span<double> out(nll.data(), static_cast<std::size_t>(rows));
+      backend.nll(*weights.lm_head, w.normed.rows(rows), ids.subspan(target, rows), out);
+      for (const double value : out) sum.nll_nats += value;
+      sum.tokens += rows;
+    }
+    if (!std::isfinite(sum.nll_nats)) sum.nll_nats = std::numeric_limits<double>::quiet_NaN();
+    return sum;
+  }
+
+  const Backend& backend;
+  ModelConfig config;
+  Weights weights;
+  kernels::AttentionShape shape;
+  std::int64_t parameters = 0;
+};
+
+Transformer::Transformer(const std::filesystem::path& directory, const Backend& backend)
+    : impl_(std::make_unique<Impl>(directory, backend)) {}
+Transformer::~Transformer() = default;
+Transformer::Transformer(Transformer&&) noexcept = default;
+
+const ModelConfig& Transformer::config() const { return impl_->config; }
+std::int64_t Transformer::parameters() const { return impl_->parameters; }
+
+std::unique_ptr<kernels::RotationTable> Transformer::rotation(const RopeTable& table,
+                                                              kernels::RotationPrecision precision,
+                                                              std::int64_t tokens) const {
+  return impl_->backend.make_rotation_table(table.rotation(impl_->config.rope, precision), tokens);
+}
+
+NllSum Transformer::score(std::span<const std::int32_t> ids, std::int64_t first_scored,
+                          const kernels::RotationTable& rotation) const {
+  const auto tokens = static_cast<std::int64_t>(ids.size());
+  if (tokens < 2 || first_scored < 1 || first_scored >= tokens) {
+    throw InputError(fmt::format("[score] needs 1 <= first_scored < tokens but got {} and {}", first_scored, tokens));
+  }
+  const std::int64_t inputs = tokens - 1;  // the last token is a target only
+  if (rotation.tokens() < inputs) {
+    throw InputError(fmt::format("[score] the rotation table has {} positions but needs {}", rotation.tokens(), inputs));
+  }
+  const Impl& m = *impl_;
+  Workspace workspace(m.backend, m.config, m.shape, inputs);
+  m.backend.embed(*m.weights.embedding, ids.first(inputs), workspace.hidden.rows(inputs));
+  for (std::int64_t layer = 0; layer < m.config.layers; ++layer) m.run_layer(layer, inputs, rotation, workspace);
+  return m.score_hidden(ids, first_scored, workspace);
+}
+
+}  // namespace longrope::model

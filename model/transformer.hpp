@@ -1,0 +1,48 @@
+// A Hugging Face decoder on a backend: token windows in, negative log-likelihoods out, under a RopeTable.
+// Layer-major: the whole window goes through layer l in chunks before layer l+1 starts, so only the hidden state and one
+// layer's K and V are held, never logits (DESIGN section 5).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/backend.hpp"
+#include "model/model_config.hpp"
+#include "model/rope_table.hpp"
+
+namespace longrope::model {
+
+/// Sum of NLL over scored targets.
+struct NllSum {
+  double nll_nats = 0.0;     ///< NaN if any scored target's logits are not finite
+  std::int64_t tokens = 0;
+};
+
+class Transformer {
+ public:
+  /// Reads config.json and the weights of a checkpoint directory and packs them for `backend`, which must outlive this.
+  /// Throws InputError (see read_model_config and TensorFiles).
+  Transformer(const std::filesystem::path& directory, const kernels::Backend& backend);
+  ~Transformer();
+  Transformer(Transformer&&) noexcept;
+
+  const ModelConfig& config() const;
+  std::int64_t parameters() const;  ///< elements of the checkpoint's tensors
+
+  /// cos and sin of a table for windows of up to `tokens` tokens, to be shared by all windows of a candidate.
+  std::unique_ptr<kernels::RotationTable> rotation(const RopeTable& table, kernels::RotationPrecision precision,
+                                                   std::int64_t tokens) const;
+
+  /// NLL of targets ids[first_scored..], each given all tokens before it. ids: [tokens], tokens >= 2, each in the
+  /// vocabulary; 1 <= first_scored < tokens; rotation covers tokens - 1 positions. Thread-safe.
+  NllSum score(std::span<const std::int32_t> ids, std::int64_t first_scored, const kernels::RotationTable& rotation) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace longrope::model

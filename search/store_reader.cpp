@@ -1,0 +1,278 @@
+// Reading a store. Nothing in the file is trusted: extents, counts, enums and texts are checked before they are used.
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <system_error>
+#include <utility>
+
+#include "kernels/error.hpp"
+#include "search/store_schema.hpp"
+
+namespace longrope::search {
+namespace {
+
+/// What is wrong with the file; becomes an InputError that names it.
+class Damaged : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+void require(bool holds, const char* what) {
+  if (!holds) throw Damaged(what);
+}
+
+constexpr std::uint64_t kAllRows = std::numeric_limits<std::uint64_t>::max();
+
+/// A data set of the shape [at least rows, row...], its first `rows` rows; kAllRows: all of them.
+template <typename T>
+std::vector<T> column(const Hdf5Object& group, const char* name, std::uint64_t rows, const std::vector<std::uint64_t>& row = {}) {
+  const Hdf5Object dataset = group.open_dataset(name);
+  const std::vector<std::uint64_t> extents = dataset.extents();
+  if (extents.size() != row.size() + 1 || !std::equal(row.begin(), row.end(), extents.begin() + 1)) {
+    throw Damaged(fmt::format("'{}' has another shape", name));
+  }
+  return dataset.read<T>(rows == kAllRows ? extents[0] : rows);
+}
+
+/// Consistency flags of the superblock (HDF5 file format specification, version 3); -1: not such a file.
+int consistency_flags(const std::filesystem::path& file) {
+  std::array<char, 12> start{};
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream.read(start.data(), start.size())) return -1;
+  if (std::memcmp(start.data(), "\211HDF\r\n\032\n", 8) != 0 || start[8] != 3) return -1;
+  return static_cast<unsigned char>(start[11]);
+}
+
+StoreModel read_model(const Hdf5Object& file) {
+  const Hdf5Object group = file.open_group("model");
+  StoreModel model;
+  model.name = group.text_attribute("name");
+  model.architecture = group.text_attribute("architecture");
+  model.config_sha256 = group.text_attribute("config_sha256");
+  model.parameters = group.i64_attribute("parameters");
+  model.rotary_dim = group.i64_attribute("rotary_dim");
+  model.original_length = group.i64_attribute("original_length");
+  model.theta = group.f64_attribute("theta");
+  require(model.rotary_dim >= 2 && model.rotary_dim / 2 <= kMaxPairs && model.rotary_dim % 2 == 0, "rotary_dim is impossible");
+  require(model.original_length >= 1 && std::isfinite(model.theta) && model.theta > 0.0, "the model's geometry is impossible");
+  return model;
+}
+
+StoreCorpus read_corpus(const Hdf5Object& file) {
+  const Hdf5Object group = file.open_group("corpus");
+  StoreCorpus corpus;
+  corpus.sources = group.text_attribute("sources");
+  corpus.protocol = group.text_attribute("protocol");
+  corpus.tokens_sha256 = group.text_attribute("tokens_sha256");
+  const Hdf5Object documents = group.open_group("documents"), windows = group.open_group("windows");
+  corpus.document_tokens = column<std::int64_t>(documents, "tokens", kAllRows);
+  corpus.document_names = documents.open_dataset("name").read_text(corpus.document_tokens.size());
+  corpus.window_document = column<std::int64_t>(windows, "document", kAllRows);
+  const std::size_t count = corpus.window_document.size();
+  require(count >= 1 && count <= static_cast<std::size_t>(kMaxWindows), "the number of windows is impossible");
+  corpus.window_first_token = column<std::int64_t>(windows, "first_token", count);
+  corpus.window_length = column<std::int64_t>(windows, "length", count);
+  for (std::size_t w = 0; w < count; ++w) {
+    require(corpus.window_document[w] >= 0 && corpus.window_first_token[w] >= 0 && corpus.window_length[w] >= 1,
+            "a window is impossible");
+  }
+  return corpus;
+}
+
+StoreStage read_stage(const Hdf5Object& group, const std::string& name) {
+  StoreStage stage;
+  stage.name = name;
+  const std::int64_t index = group.i64_attribute("index");
+  require(index >= 0 && index < 65536, "the stage's index is impossible");
+  stage.index = static_cast<std::int32_t>(index);
+  stage.target_length = group.i64_attribute("target_length");
+  stage.base = group.text_attribute("base");
+  stage.strategy = group.text_attribute("strategy");
+  stage.options = group.text_attribute("options");
+  stage.objectives = group.text_attribute("objectives");
+  stage.budget = group.i64_attribute("budget");
+  stage.status = group.text_attribute("status");
+  return stage;
+}
+
+std::vector<StoreGeneration> read_generations(const Hdf5Object& stage) {
+  const Hdf5Object group = stage.open_group("generations");
+  const std::vector<std::int32_t> generation = column<std::int32_t>(group, "generation", kAllRows);  // the commits: first
+  const std::size_t count = generation.size();
+  const auto best_id = column<std::int64_t>(group, "best_id", count);
+  const auto best_objective = column<double>(group, "best_objective", count);
+  const auto evaluations = column<std::int64_t>(group, "evaluations", count);
+  const auto cost = column<double>(group, "cost", count);
+  const auto elapsed_s = column<double>(group, "elapsed_s", count);
+  std::vector<StoreGeneration> generations(count);
+  for (std::size_t g = 0; g < count; ++g) {
+    generations[g] = {generation[g], best_id[g], best_objective[g], evaluations[g], cost[g], elapsed_s[g]};
+    require(evaluations[g] >= (g == 0 ? 0 : evaluations[g - 1]) && generation[g] >= -1 && best_id[g] >= -1 &&
+                best_id[g] < evaluations[g],
+            "its generations contradict each other");
+  }
+  return generations;
+}
+
+std::vector<std::string> read_states(const Hdf5Object& stage, std::size_t generations) {
+  const Hdf5Object group = stage.open_group("state");
+  const std::vector<std::int64_t> index = column<std::int64_t>(group, "index", generations, {3});
+  std::int64_t size = 0;
+  for (std::size_t g = 0; g < generations; ++g) {
+    const std::int64_t offset = index[3 * g + 1], length = index[3 * g + 2];
+    require(offset == size && length >= 0 && length <= std::int64_t{1} << 32, "its states are not one after the other");
+    size += length;
+  }
+  const std::vector<std::uint8_t> bytes = column<std::uint8_t>(group, "bytes", static_cast<std::uint64_t>(size));
+  std::vector<std::string> states;
+  for (std::size_t g = 0; g < generations; ++g) {
+    const auto start = bytes.begin() + index[3 * g + 1];
+    states.emplace_back(start, start + index[3 * g + 2]);
+  }
+  return states;
+}
+
+std::vector<StoreRow> read_rows(const Hdf5Object& stage, std::size_t count, std::size_t pairs, std::size_t windows) {
+  const Hdf5Object group = stage.open_group("evaluations");
+  const auto id = column<std::int64_t>(group, "id", count);
+  const auto generation = column<std::int32_t>(group, "generation", count);
+  const auto origin = column<std::int8_t>(group, "origin", count);
+  const auto parents = column<std::int64_t>(group, "parents", count, {2});
+  const auto factors = column<double>(group, "factors", count, {pairs});
+  const auto start_tokens = column<std::int32_t>(group, "start_tokens", count);
+  const auto attention_factor = column<double>(group, "attention_factor", count);
+  const auto nll_nats = column<double>(group, "nll_nats", count, {windows});
+  const auto tokens = column<std::int64_t>(group, "tokens", count, {windows});
+  const auto objectives = column<double>(group, "objectives", count, {1});
+  const auto status = column<std::int8_t>(group, "status", count);
+  const auto reason = group.open_dataset("reason").read_text(count);
+  const auto cost = column<double>(group, "cost", count);
+  const auto elapsed_s = column<double>(group, "elapsed_s", count);
+
+  std::vector<StoreRow> rows(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    require(std::cmp_equal(id[i], i), "its ids are not the row numbers");
+    require(origin[i] >= 0 && std::cmp_less(origin[i], std::size(kOriginNames)), "an origin is unknown");
+    require(status[i] >= 0 && std::cmp_less(status[i], std::size(kStatusNames)), "a status is unknown");
+    Candidate& candidate = rows[i].candidate;
+    candidate.id = id[i];
+    candidate.generation = generation[i];
+    candidate.origin = static_cast<Origin>(origin[i]);
+    for (std::size_t p = 0; p < 2; ++p) {
+      candidate.parents[p] = parents[2 * i + p];
+      require(candidate.parents[p] >= -1 && std::cmp_less(candidate.parents[p], count), "a parent is not in it");
+    }
+    const auto first_factor = factors.begin() + static_cast<std::ptrdiff_t>(i * pairs);
+    candidate.factors.assign(first_factor, first_factor + static_cast<std::ptrdiff_t>(pairs));
+    for (const double factor : candidate.factors) require(std::isfinite(factor) && factor > 0.0, "a factor is not positive");
+    candidate.start_tokens = start_tokens[i];
+    candidate.attention_factor = attention_factor[i];
+    require(start_tokens[i] >= 0 && std::isfinite(attention_factor[i]), "a candidate is impossible");
+    EvalResult& result = rows[i].result;
+    result.windows.resize(windows);
+    for (std::size_t w = 0; w < windows; ++w) {
+      result.windows[w] = {nll_nats[i * windows + w], tokens[i * windows + w]};
+      require(result.windows[w].tokens >= 0, "a token count is negative");
+    }
+    result.objective = objectives[i];
+    result.status = static_cast<Status>(status[i]);
+    result.reason = reason[i];
+    result.cost = cost[i];
+    result.elapsed_s = elapsed_s[i];
+  }
+  return rows;
+}
+
+StoreContents read_contents(const Hdf5Object& file) {
+  StoreContents contents;
+  StoreHeader& header = contents.header;
+  header.program_version = file.text_attribute("program_version");
+  header.created_utc = file.text_attribute("created_utc");
+  header.command_line = file.text_attribute("command_line");
+  header.seed = file.u64_attribute("seed");
+  header.model = read_model(file);
+  header.corpus = read_corpus(file);
+  const Hdf5Object stages = file.open_group("stages");
+  const std::vector<std::string> names = stages.child_names();
+  if (names.size() != 1) throw Damaged(fmt::format("it holds {} stages and this program reads one", names.size()));
+  const Hdf5Object stage = stages.open_group(names[0]);
+  header.stage = read_stage(stage, names[0]);
+
+  contents.generations = read_generations(stage);
+  const std::size_t rows = contents.generations.empty() ? 0 : static_cast<std::size_t>(contents.generations.back().evaluations);
+  contents.rows = read_rows(stage, rows, static_cast<std::size_t>(header.model.rotary_dim / 2), header.corpus.window_document.size());
+  contents.states = read_states(stage, contents.generations.size());
+  return contents;
+}
+
+std::vector<StoreTable> read_tables(const Hdf5Object& file) {
+  const Hdf5Object group = file.open_group("tables");
+  std::vector<StoreTable> tables;
+  for (const std::string& name : group.child_names()) {
+    const Hdf5Object entry = group.open_group(name);
+    StoreTable table;
+    table.name = name;
+    table.long_factors = column<double>(entry, "long", kAllRows);
+    table.short_factors = column<double>(entry, "short", kAllRows);
+    table.attention_factor = entry.f64_attribute("attention_factor");
+    table.target_length = entry.i64_attribute("target_length");
+    table.original_length = entry.i64_attribute("original_length");
+    for (const std::vector<double>* factors : {&table.long_factors, &table.short_factors}) {
+      require(factors->size() <= static_cast<std::size_t>(kMaxPairs), "a table is impossibly long");
+      for (const double factor : *factors) require(std::isfinite(factor) && factor > 0.0, "a factor is not positive");
+    }
+    tables.push_back(std::move(table));
+  }
+  return tables;
+}
+
+/// Opens the file, checks that it is a store of this schema, and calls read(file, flags).
+template <typename Read>
+auto read_checked(const std::filesystem::path& path, Read read) {
+  const Hdf5Silence silence;
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) throw InputError(fmt::format("[store] {} does not exist", path.string()));
+  if (!std::filesystem::is_regular_file(status)) throw InputError(fmt::format("[store] {} is not a regular file", path.string()));
+  if (!std::ifstream(path, std::ios::binary)) throw InputError(fmt::format("[store] {} cannot be opened for reading", path.string()));
+  const int flags = consistency_flags(path);
+  if (flags < 0) throw InputError(fmt::format("[store] {} is not a longrope store (no HDF5 file of version 3)", path.string()));
+  bool is_store = false;
+  try {
+    const Hdf5Object file = Hdf5Object::open_reader(path);
+    const std::int64_t version = file.i64_attribute("schema_version");
+    is_store = file.has("stages") && file.has("model") && file.has("corpus");
+    require(is_store, "groups are missing");
+    if (version != kSchemaVersion) {
+      throw InputError(fmt::format("[store] {} must have schema version {} but has {}", path.string(), kSchemaVersion, version));
+    }
+    return read(file, flags);
+  } catch (const Hdf5Error& failure) {
+    throw InputError(fmt::format("[store] {} {}: {}", path.string(), is_store ? "is damaged" : "is not a longrope store", failure.what()));
+  } catch (const Damaged& failure) {
+    throw InputError(fmt::format("[store] {} {}: {}", path.string(), is_store ? "is damaged" : "is not a longrope store", failure.what()));
+  } catch (const std::bad_alloc&) {
+    throw InputError(fmt::format("[store] {} does not fit into memory", path.string()));
+  }
+}
+
+}  // namespace
+
+StoreContents read_store(const std::filesystem::path& path) {
+  return read_checked(path, [](const Hdf5Object& file, int flags) {
+    constexpr int kWriteAccess = 1, kSwmrAccess = 4;
+    StoreContents contents = read_contents(file);
+    contents.open_for_write = (flags & (kWriteAccess | kSwmrAccess)) != 0;
+    return contents;
+  });
+}
+
+std::vector<StoreTable> read_store_tables(const std::filesystem::path& path) {
+  return read_checked(path, [](const Hdf5Object& file, int) { return read_tables(file); });
+}
+
+}  // namespace longrope::search

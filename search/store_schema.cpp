@@ -1,0 +1,225 @@
+#include "search/store_schema.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+namespace longrope::search {
+namespace {
+
+void create_all(const Hdf5Object& group, const std::vector<DatasetLayout>& layouts) {
+  for (const DatasetLayout& layout : layouts) group.create_dataset(layout);
+}
+
+void write_model(const Hdf5Object& file, const StoreModel& model) {
+  const Hdf5Object group = file.create_group("model");
+  group.set_attribute("name", model.name);
+  group.set_attribute("architecture", model.architecture);
+  group.set_attribute("config_sha256", model.config_sha256);
+  group.set_attribute("parameters", model.parameters);
+  group.set_attribute("rotary_dim", model.rotary_dim);
+  group.set_attribute("original_length", model.original_length);
+  group.set_attribute("theta", model.theta);
+}
+
+void write_corpus(const Hdf5Object& file, const StoreCorpus& corpus) {
+  const Hdf5Object group = file.create_group("corpus");
+  group.set_attribute("sources", corpus.sources);
+  group.set_attribute("protocol", corpus.protocol);
+  group.set_attribute("tokens_sha256", corpus.tokens_sha256);
+  const Hdf5Object documents = group.create_group("documents");
+  documents.write_fixed("name", corpus.document_names, "document");
+  documents.write_fixed("tokens", corpus.document_tokens, "document");
+  const Hdf5Object windows = group.create_group("windows");
+  windows.write_fixed("document", corpus.window_document, "window");
+  windows.write_fixed("first_token", corpus.window_first_token, "window");
+  windows.write_fixed("length", corpus.window_length, "window");
+}
+
+void write_stage(const Hdf5Object& stages, const StoreStage& stage, std::uint64_t pairs, std::uint64_t windows) {
+  const Hdf5Object group = stages.create_group(stage.name);
+  group.set_attribute("index", std::int64_t{stage.index});
+  group.set_attribute("target_length", stage.target_length);
+  group.set_attribute("base", stage.base);
+  group.set_attribute("strategy", stage.strategy);
+  group.set_attribute("options", stage.options);
+  group.set_attribute("objectives", stage.objectives);
+  group.set_attribute("budget", stage.budget);
+  group.set_attribute("status", stage.status);
+
+  create_all(group.create_group("evaluations"),
+             {{"id", Element::i64, {}, {"evaluation"}, ""},
+              {"generation", Element::i32, {}, {"evaluation"}, ""},
+              {"origin", Element::origin, {}, {"evaluation"}, ""},
+              {"parents", Element::i64, {2}, {"evaluation", "parent"}, ""},
+              {"factors", Element::f64, {pairs}, {"evaluation", "pair"}, ""},
+              {"start_tokens", Element::i32, {}, {"evaluation"}, "tokens"},
+              {"attention_factor", Element::f64, {}, {"evaluation"}, ""},
+              {"nll_nats", Element::f64, {windows}, {"evaluation", "window"}, "nats"},
+              {"tokens", Element::i64, {windows}, {"evaluation", "window"}, "tokens"},
+              {"objectives", Element::f64, {1}, {"evaluation", "objective"}, "perplexity"},
+              {"status", Element::status, {}, {"evaluation"}, ""},
+              {"reason", Element::text64, {}, {"evaluation"}, ""},
+              {"cost", Element::f64, {}, {"evaluation"}, "full evaluations"},
+              {"elapsed_s", Element::f64, {}, {"evaluation"}, "s"}});
+  create_all(group.create_group("generations"),
+             {{"best_id", Element::i64, {}, {"generation"}, ""},
+              {"best_objective", Element::f64, {}, {"generation"}, "perplexity"},
+              {"evaluations", Element::i64, {}, {"generation"}, ""},
+              {"cost", Element::f64, {}, {"generation"}, "full evaluations"},
+              {"elapsed_s", Element::f64, {}, {"generation"}, "s"},
+              {"generation", Element::i32, {}, {"generation"}, ""}});
+  create_all(group.create_group("frontier"), {{"generation", Element::i32, {}, {"point"}, ""},
+                                              {"id", Element::i64, {}, {"point"}, ""},
+                                              {"objectives", Element::f64, {1}, {"point", "objective"}, "perplexity"}});
+  create_all(group.create_group("state"), {{"bytes", Element::u8, {}, {"byte"}, ""},
+                                           {"index", Element::i64, {3}, {"generation", "generation_offset_length"}, ""}});
+}
+
+void write_tables(const Hdf5Object& file, const std::vector<StoreTable>& tables) {
+  const Hdf5Object group = file.create_group("tables");
+  for (const StoreTable& table : tables) {
+    if (!is_group_name(table.name)) throw std::logic_error("a table's name is not fit for a group: " + table.name);
+    const Hdf5Object entry = group.create_group(table.name);
+    entry.write_fixed("long", table.long_factors, "pair");
+    entry.write_fixed("short", table.short_factors, "pair");
+    entry.set_attribute("attention_factor", table.attention_factor);
+    entry.set_attribute("target_length", table.target_length);
+    entry.set_attribute("original_length", table.original_length);
+  }
+}
+
+/// One value of each row, as a column.
+template <typename T, typename Get>
+void append_column(const Hdf5Object& dataset, std::span<const StoreRow> rows, Get get) {
+  std::vector<T> column;
+  column.reserve(rows.size());
+  for (const StoreRow& row : rows) column.push_back(static_cast<T>(get(row)));
+  dataset.append<T>(column, rows.size());
+}
+
+template <typename T>
+void append_one(const Hdf5Object& dataset, T value) {
+  dataset.append<T>(std::span<const T>(&value, 1), 1);
+}
+
+}  // namespace
+
+bool is_group_name(const std::string& name) {
+  if (name.empty() || name.size() > static_cast<std::size_t>(kMaxNameBytes) || name == "." || name == "..") return false;
+  return std::none_of(name.begin(), name.end(), [](unsigned char c) { return c == '/' || c < 0x20 || c == 0x7f; });
+}
+
+void write_schema(const Hdf5Object& file, const StoreHeader& header, const std::vector<StoreTable>& tables) {
+  file.set_attribute("schema_version", kSchemaVersion);
+  file.set_attribute("program_version", header.program_version);
+  file.set_attribute("created_utc", header.created_utc);
+  file.set_attribute("command_line", header.command_line);
+  file.set_attribute("seed", header.seed);
+  write_model(file, header.model);
+  write_corpus(file, header.corpus);
+  write_stage(file.create_group("stages"), header.stage, static_cast<std::uint64_t>(header.model.rotary_dim / 2),
+              header.corpus.window_document.size());
+  write_tables(file, tables);
+}
+
+StageAppender::StageAppender(const Hdf5Object& file, const StoreHeader& header)
+    : pairs_(static_cast<std::size_t>(header.model.rotary_dim / 2)), windows_(header.corpus.window_document.size()) {
+  const Hdf5Object stage = file.open_group("stages").open_group(header.stage.name);
+  const Hdf5Object evaluations = stage.open_group("evaluations");
+  const std::pair<Hdf5Object*, const char*> columns[] = {
+      {&id_, "id"}, {&generation_, "generation"}, {&origin_, "origin"}, {&parents_, "parents"}, {&factors_, "factors"},
+      {&start_tokens_, "start_tokens"}, {&attention_factor_, "attention_factor"}, {&nll_nats_, "nll_nats"},
+      {&tokens_, "tokens"}, {&objectives_, "objectives"}, {&status_, "status"}, {&reason_, "reason"}, {&cost_, "cost"},
+      {&elapsed_s_, "elapsed_s"}};
+  for (const auto& [dataset, name] : columns) *dataset = evaluations.open_dataset(name);
+  const Hdf5Object frontier = stage.open_group("frontier"), state = stage.open_group("state"),
+                   generations = stage.open_group("generations");
+  frontier_generation_ = frontier.open_dataset("generation");
+  frontier_id_ = frontier.open_dataset("id");
+  frontier_objectives_ = frontier.open_dataset("objectives");
+  state_bytes_ = state.open_dataset("bytes");
+  state_index_ = state.open_dataset("index");
+  best_id_ = generations.open_dataset("best_id");
+  best_objective_ = generations.open_dataset("best_objective");
+  evaluations_ = generations.open_dataset("evaluations");
+  generations_cost_ = generations.open_dataset("cost");
+  generations_elapsed_s_ = generations.open_dataset("elapsed_s");
+  generations_generation_ = generations.open_dataset("generation");
+  row_count_ = static_cast<std::int64_t>(id_.extents().at(0));
+  state_size_ = static_cast<std::int64_t>(state_bytes_.extents().at(0));
+}
+
+void StageAppender::append_rows(std::span<const StoreRow> rows) {
+  std::vector<std::int64_t> parents, tokens;
+  std::vector<double> factors, nll_nats;
+  std::vector<std::string> reasons;
+  for (const StoreRow& row : rows) {
+    const auto& windows = row.result.windows;
+    if (row.candidate.id != row_count_ + static_cast<std::int64_t>(&row - rows.data()) ||
+        row.candidate.factors.size() != pairs_ || (!windows.empty() && windows.size() != windows_)) {
+      throw std::logic_error("StoreWriter::append: a row's id, factors or windows do not fit the store");
+    }
+    parents.insert(parents.end(), std::begin(row.candidate.parents), std::end(row.candidate.parents));
+    factors.insert(factors.end(), row.candidate.factors.begin(), row.candidate.factors.end());
+    for (std::size_t w = 0; w < windows_; ++w) {
+      nll_nats.push_back(windows.empty() ? std::numeric_limits<double>::quiet_NaN() : windows[w].nll_nats);
+      tokens.push_back(windows.empty() ? 0 : windows[w].tokens);
+    }
+    reasons.push_back(row.result.reason);
+  }
+  const std::size_t n = rows.size();
+  append_column<std::int64_t>(id_, rows, [](const StoreRow& r) { return r.candidate.id; });
+  append_column<std::int32_t>(generation_, rows, [](const StoreRow& r) { return r.candidate.generation; });
+  append_column<std::int8_t>(origin_, rows, [](const StoreRow& r) { return r.candidate.origin; });
+  parents_.append<std::int64_t>(parents, n);
+  factors_.append<double>(factors, n);
+  append_column<std::int32_t>(start_tokens_, rows, [](const StoreRow& r) { return r.candidate.start_tokens; });
+  append_column<double>(attention_factor_, rows, [](const StoreRow& r) { return r.candidate.attention_factor; });
+  nll_nats_.append<double>(nll_nats, n);
+  tokens_.append<std::int64_t>(tokens, n);
+  append_column<double>(objectives_, rows, [](const StoreRow& r) { return r.result.objective; });
+  append_column<std::int8_t>(status_, rows, [](const StoreRow& r) { return r.result.status; });
+  reason_.append_text(reasons);
+  append_column<double>(cost_, rows, [](const StoreRow& r) { return r.result.cost; });
+  append_column<double>(elapsed_s_, rows, [](const StoreRow& r) { return r.result.elapsed_s; });
+  row_count_ += static_cast<std::int64_t>(n);
+}
+
+void StageAppender::append(std::span<const StoreRow> rows, const StoreGeneration& generation, const std::string& state,
+                           bool flush) {
+  if (generation.evaluations != row_count_ + static_cast<std::int64_t>(rows.size())) {
+    throw std::logic_error("StoreWriter::append: the generation's evaluations are not the store's rows");
+  }
+  append_rows(rows);
+  if (generation.best_id >= 0) {
+    append_one<std::int32_t>(frontier_generation_, generation.generation);
+    append_one<std::int64_t>(frontier_id_, generation.best_id);
+    append_one<double>(frontier_objectives_, generation.best_objective);
+  }
+  state_bytes_.append<std::uint8_t>({reinterpret_cast<const std::uint8_t*>(state.data()), state.size()}, state.size());
+  const std::int64_t entry[3] = {generation.generation, state_size_, static_cast<std::int64_t>(state.size())};
+  state_index_.append<std::int64_t>(entry, 1);
+  state_size_ += entry[2];
+
+  append_one<std::int64_t>(best_id_, generation.best_id);
+  append_one<double>(best_objective_, generation.best_objective);
+  append_one<std::int64_t>(evaluations_, generation.evaluations);
+  append_one<double>(generations_cost_, generation.cost);
+  append_one<double>(generations_elapsed_s_, generation.elapsed_s);
+  if (flush) {
+    for (const Hdf5Object* dataset :
+         {&id_, &generation_, &origin_, &parents_, &factors_, &start_tokens_, &attention_factor_, &nll_nats_, &tokens_,
+          &objectives_, &status_, &reason_, &cost_, &elapsed_s_, &frontier_generation_, &frontier_id_, &frontier_objectives_,
+          &state_bytes_, &state_index_, &best_id_, &best_objective_, &evaluations_, &generations_cost_,
+          &generations_elapsed_s_}) {
+      dataset->flush_dataset();
+    }
+  }
+  append_one<std::int32_t>(generations_generation_, generation.generation);  // the commit
+  if (flush) generations_generation_.flush_dataset();
+}
+
+}  // namespace longrope::search

@@ -1,0 +1,44 @@
+// Schema version 1 of the store: which groups, attributes and data sets there are. Names are the ones notebooks use.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "search/hdf5_file.hpp"
+#include "search/store.hpp"
+
+namespace longrope::search {
+
+inline constexpr std::int64_t kSchemaVersion = 1;
+inline constexpr std::int64_t kMaxPairs = 4096, kMaxWindows = 1000000, kMaxNameBytes = 255;
+
+/// Printable, without '/', not empty: fit to name a group.
+bool is_group_name(const std::string& name);
+
+/// Writes header and tables into a fresh file, and an empty stage. Everything a job will need is made here, for nothing
+/// can be added in SWMR mode.
+void write_schema(const Hdf5Object& file, const StoreHeader& header, const std::vector<StoreTable>& tables);
+
+/// The growing data sets of a stage, open for appending.
+class StageAppender {
+ public:
+  StageAppender(const Hdf5Object& file, const StoreHeader& header);
+
+  /// Appends one generation. With `flush`, in such an order that a reader, or whoever finds the file after a kill, sees
+  /// its row of /generations only when all else of it is there.
+  void append(std::span<const StoreRow> rows, const StoreGeneration& generation, const std::string& state, bool flush);
+
+ private:
+  void append_rows(std::span<const StoreRow> rows);
+
+  std::size_t pairs_, windows_;
+  Hdf5Object id_, generation_, origin_, parents_, factors_, start_tokens_, attention_factor_, nll_nats_, tokens_,
+      objectives_, status_, reason_, cost_, elapsed_s_;
+  Hdf5Object frontier_generation_, frontier_id_, frontier_objectives_, state_bytes_, state_index_;
+  Hdf5Object best_id_, best_objective_, evaluations_, generations_cost_, generations_elapsed_s_, generations_generation_;
+  std::int64_t row_count_ = 0, state_size_ = 0;
+};
+
+}  // namespace longrope::search

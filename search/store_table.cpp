@@ -1,0 +1,60 @@
+#include "search/store_table.hpp"
+
+#include <fmt/core.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "kernels/error.hpp"
+#include "search/ordering.hpp"
+
+namespace longrope::search {
+
+StoredChoice choose_from_store(const std::string& argument) {
+  const std::size_t hash = argument.rfind('#');
+  const std::string file = argument.substr(0, hash);
+  const std::string selector = hash == std::string::npos ? "" : argument.substr(hash + 1);
+  const std::size_t slash = selector.find('/');
+  const std::string stage = selector.substr(0, slash);
+  const StoreContents contents = read_store(file);
+  if (!stage.empty() && stage != contents.header.stage.name) {
+    throw InputError(fmt::format("[store] {} has the stage \"{}\" but got \"{}\"", file, contents.header.stage.name, stage));
+  }
+  const StoreRow* chosen = nullptr;
+  if (slash != std::string::npos) {
+    std::int64_t id = -1;
+    const std::string text = selector.substr(slash + 1);
+    const auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), id);
+    if (code != std::errc() || stop != text.data() + text.size() || id < 0 ||
+        id >= static_cast<std::int64_t>(contents.rows.size())) {
+      throw InputError(fmt::format("[store] {} has the ids 0 to {} but got \"{}\"", file,
+                                   static_cast<std::int64_t>(contents.rows.size()) - 1, text));
+    }
+    chosen = &contents.rows[static_cast<std::size_t>(id)];
+  } else {
+    for (const StoreRow& row : contents.rows) {
+      if (std::isnan(row.result.objective)) continue;
+      if (chosen == nullptr || less_nan_last(row.result.objective, chosen->result.objective)) chosen = &row;
+    }
+    if (chosen == nullptr) {
+      throw InputError(fmt::format("[store] {} holds no evaluated table yet (wait for its first generation)", file));
+    }
+  }
+  return {*chosen, contents.header.stage.target_length, contents.header.model.original_length};
+}
+
+model::RopeTable resolve_rope_table(const model::RopeSpec& spec, const model::ModelConfig& config, std::int64_t length) {
+  if (spec.method != "store") return model::make_rope_table(spec, config, length);
+  Candidate candidate = choose_from_store(spec.argument).row.candidate;
+  if (static_cast<std::int64_t>(candidate.factors.size()) != config.rope.pairs()) {
+    throw InputError(fmt::format("[--rope {}] the store's tables have {} factors but this model needs {}", spec.text,
+                                 candidate.factors.size(), config.rope.pairs()));
+  }
+  if (const auto it = spec.options.find("attention_factor"); it != spec.options.end()) candidate.attention_factor = it->second;
+  if (const auto it = spec.options.find("start_tokens"); it != spec.options.end()) {
+    candidate.start_tokens = static_cast<std::int32_t>(it->second);
+  }
+  return model::RopeTable::from_factors(config.rope, candidate.factors, candidate.attention_factor, candidate.start_tokens);
+}
+
+}  // namespace longrope::search

@@ -1,0 +1,171 @@
+// Making, continuing and finishing a store. The file that bears the name is always whole: it is made under a temporary
+// name and renamed, and grows only by appending.
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "kernels/error.hpp"
+#include "search/file_lock.hpp"
+#include "search/store_match.hpp"
+#include "search/store_schema.hpp"
+
+namespace longrope::search {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path temporary_name(const fs::path& file) {
+  return file.parent_path() / fmt::format(".{}.partial", file.filename().string());
+}
+
+/// A link stands for the file it points to.
+fs::path resolve(const fs::path& file) {
+  if (file.filename().empty()) throw InputError(fmt::format("[store] '{}' must name a file", file.string()));
+  std::error_code error;
+  if (!fs::is_symlink(file, error)) return file;
+  fs::path target = fs::weakly_canonical(file, error);
+  return error ? file : target;
+}
+
+/// Calls write(); failures of HDF5 in it are those of the disk.
+template <typename Write>
+void write_checked(const fs::path& file, Write write) {
+  const Hdf5Silence silence;
+  try {
+    write();
+  } catch (const Hdf5Error& failure) {
+    throw RuntimeError(fmt::format("[store] cannot write {}: {}", file.string(), failure.what()));
+  }
+}
+
+void require_writable(const StoreHeader& header) {
+  const std::int64_t pairs = header.model.rotary_dim / 2;
+  const StoreCorpus& corpus = header.corpus;
+  const std::size_t windows = corpus.window_document.size();
+  if (!(pairs >= 1 && pairs <= kMaxPairs)) {
+    throw InputError(fmt::format("[store] rotary_dim must be from 2 to {} but is {}", 2 * kMaxPairs, header.model.rotary_dim));
+  }
+  if (!(windows >= 1 && windows <= static_cast<std::size_t>(kMaxWindows))) {
+    throw InputError(fmt::format("[store] the number of windows must be from 1 to {} but is {}", kMaxWindows, windows));
+  }
+  if (!is_group_name(header.stage.name)) throw InputError(fmt::format("[store] '{}' cannot name a stage", header.stage.name));
+  if (corpus.window_first_token.size() != windows || corpus.window_length.size() != windows ||
+      corpus.document_tokens.size() != corpus.document_names.size()) {
+    throw std::logic_error("StoreHeader: the corpus' columns differ in length");
+  }
+}
+
+/// Writes a whole store beside `file` and renames it to `file`. The lock that is returned holds it.
+FileLock write_whole_file(const fs::path& file, const StoreContents& contents, const std::vector<StoreTable>& tables, bool replace) {
+  const fs::path temporary = temporary_name(file);
+  FileLock lock = FileLock::acquire(temporary, true);  // a leftover of a killed process is taken over
+  try {
+    write_checked(file, [&] {
+      Hdf5Object target = Hdf5Object::create_file(temporary);
+      write_schema(target, contents.header, tables);
+      {
+        StageAppender appender(target, contents.header);
+        std::size_t first = 0;
+        for (std::size_t g = 0; g < contents.generations.size(); ++g) {
+          const StoreGeneration& generation = contents.generations[g];
+          const auto last = static_cast<std::size_t>(generation.evaluations);
+          appender.append(std::span(contents.rows).subspan(first, last - first), generation, contents.states[g], false);
+          first = last;
+        }
+      }
+      target.flush_file();
+      target.close();
+    });
+    lock.sync(file);
+    durable_rename(temporary, file, replace);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(temporary, ignored);
+    throw;
+  }
+  return lock;
+}
+
+}  // namespace
+
+struct StoreWriter::Impl {
+  fs::path file;
+  StoreHeader header;
+  std::vector<StoreTable> tables;
+  FileLock lock;
+  Hdf5Object hdf5;
+  std::unique_ptr<StageAppender> appender;  // after hdf5: closed before it
+
+  void start() {
+    write_checked(file, [&] {
+      hdf5 = Hdf5Object::open_swmr_writer(file);
+      appender = std::make_unique<StageAppender>(hdf5, header);
+    });
+  }
+};
+
+StoreWriter::StoreWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+StoreWriter::~StoreWriter() = default;
+StoreWriter::StoreWriter(StoreWriter&&) noexcept = default;
+StoreWriter& StoreWriter::operator=(StoreWriter&&) noexcept = default;
+
+StoreWriter StoreWriter::create(const fs::path& path, const StoreHeader& header) {
+  require_writable(header);
+  auto impl = std::make_unique<Impl>();
+  impl->file = resolve(path);
+  impl->header = header;
+  std::error_code error;
+  if (fs::exists(fs::symlink_status(impl->file, error))) {
+    throw InputError(fmt::format("[store] {} exists already (--resume continues it)", path.string()));
+  }
+  StoreContents contents;
+  contents.header = header;
+  impl->lock = write_whole_file(impl->file, contents, {}, false);
+  impl->start();
+  return StoreWriter(std::move(impl));
+}
+
+StoreWriter StoreWriter::resume(const fs::path& path, const StoreHeader& header, StoreContents& contents) {
+  require_writable(header);
+  auto impl = std::make_unique<Impl>();
+  impl->file = resolve(path);
+  const FileLock old_lock = FileLock::acquire(impl->file, false);
+  StoreContents found = read_store(impl->file);
+  require_same_job(impl->file, found.header, header);
+  impl->tables = read_store_tables(impl->file);
+
+  impl->header = header;
+  impl->header.created_utc = found.header.created_utc;
+  impl->header.command_line = found.header.command_line;
+  found.header = impl->header;
+  impl->lock = write_whole_file(impl->file, found, impl->tables, true);
+  impl->start();
+  contents = std::move(found);
+  return StoreWriter(std::move(impl));
+}
+
+void StoreWriter::append(const std::vector<StoreRow>& rows, const StoreGeneration& generation, const std::string& strategy_state) {
+  if (!impl_->appender) throw std::logic_error("StoreWriter::append after finish");
+  write_checked(impl_->file, [&] { impl_->appender->append(rows, generation, strategy_state, true); });
+  impl_->lock.sync(impl_->file);
+}
+
+void StoreWriter::finish(const std::string& status, const std::vector<StoreTable>& tables) {
+  if (!impl_->appender) throw std::logic_error("StoreWriter::finish after finish");
+  write_checked(impl_->file, [&] {
+    impl_->appender.reset();
+    impl_->hdf5.close();
+  });
+  for (const StoreTable& table : tables) {
+    std::erase_if(impl_->tables, [&](const StoreTable& old) { return old.name == table.name; });
+    impl_->tables.push_back(table);
+  }
+  // Groups and attributes cannot be added to a file by anything that survives a kill in the midst of it: write it anew.
+  StoreContents contents = read_store(impl_->file);
+  contents.header.stage.status = status;
+  impl_->lock = write_whole_file(impl_->file, contents, impl_->tables, true);
+}
+
+}  // namespace longrope::search
