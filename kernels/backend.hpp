@@ -71,9 +71,9 @@ using DeviceMemory = std::shared_ptr<void>;
 /// Inputs of Backend::rotate_qkv that are not activations.
 struct RotateQkvOptions {
   AttentionShape shape;
-  std::int64_t first_position = 0;    ///< position of row 0 of the chunk
-  std::span<const float> q_norm;      ///< [head_dim] RMSNorm weight applied per head before rotation; empty: none
-  std::span<const float> k_norm;      ///< [head_dim]; empty: none
+  std::int64_t first_position = 0;  ///< position of row 0 of the chunk
+  std::span<const float> q_norm;    ///< [head_dim] RMSNorm weight applied per head before rotation; empty: none
+  std::span<const float> k_norm;    ///< [head_dim]; empty: none
   float norm_epsilon = 0.0F;
 };
 
@@ -109,15 +109,16 @@ class Backend {
   /// y = x W^T + bias, or y += x W^T + bias. x activation dtype [rows, in], y f32 [rows, out].
   virtual void linear(const Linear& weight, ConstMatrix x, Matrix y, bool accumulate) const = 0;
 
-  /// Splits a chunk of fused projections, normalises q and k per head if asked, rotates q and k by the table, and writes
-  /// q (f32 [rows, heads * head_dim], pre-multiplied by 1/sqrt(head_dim)) and rows first_position.. of kv.
-  /// qkv f32 [rows, shape.qkv_cols()]. Under Precision::bf16 q, k and v are rounded to bf16.
+  /// Splits a chunk of fused projections, normalises q and k per head if asked, rotates q and k by the table, and
+  /// writes q (f32 [rows, heads * head_dim], pre-multiplied by 1/sqrt(head_dim)) and rows first_position.. of kv. qkv
+  /// f32 [rows, shape.qkv_cols()]. Under Precision::bf16 q, k and v are rounded to bf16.
   virtual void rotate_qkv(const RotateQkvOptions& options, ConstMatrix qkv, const RotationTable& table, Matrix q,
                           KvBuffer& kv) const = 0;
 
   /// Causal attention of a chunk of queries over keys 0 .. first_position + row, at most the last `sliding_window` of
-  /// them if sliding_window > 0 (key j is visible to query i when i - j < sliding_window). Grouped queries: query head h
-  /// reads kv head h / (heads / kv_heads). q f32 as rotate_qkv wrote it; out activation dtype [rows, heads * head_dim].
+  /// them if sliding_window > 0 (key j is visible to query i when i - j < sliding_window). Grouped queries: query head
+  /// h reads kv head h / (heads / kv_heads). q f32 as rotate_qkv wrote it; out activation dtype [rows, heads *
+  /// head_dim].
   virtual void attention(const AttentionShape& shape, ConstMatrix q, const KvBuffer& kv, std::int64_t first_position,
                          std::int64_t sliding_window, Matrix out) const = 0;
 

@@ -1,4 +1,5 @@
-// Element conversions between float32 and the two 16-bit formats. Rounding is to nearest, ties to even; NaN stays NaN.
+// Conversions between float32, float16 and bfloat16 (IEEE 754 bits in uint16_t), round to nearest, ties to even.
+// Infinities stay infinite, NaN stays NaN.
 #pragma once
 
 #include <bit>
@@ -9,40 +10,66 @@
 
 namespace longrope::kernels {
 
-inline float bf16_to_f32(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16U); }
+inline float float_from_bf16(std::uint16_t bits) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+}
 
-inline std::uint16_t f32_to_bf16(float value) {
+inline std::uint16_t bf16_from_float(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
-  if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<std::uint16_t>((bits >> 16U) | 0x40U);  // quiet NaN
-  return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16U) & 1U)) >> 16U);
+  if ((bits & 0x7FFFFFFFU) > 0x7F800000U) return static_cast<std::uint16_t>((bits >> 16) | 0x40U);  // quiet NaN
+  return static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16);
 }
 
-/// The float32 value of `value` rounded to bf16.
-inline float round_to_bf16(float value) { return bf16_to_f32(f32_to_bf16(value)); }
+/// The nearest bfloat16, as a float.
+inline float round_to_bf16(float value) { return float_from_bf16(bf16_from_float(value)); }
 
-/// IEEE 754 binary16, subnormals included.
-inline float f16_to_f32(std::uint16_t bits) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000U) << 16U;
-  const std::uint32_t exponent = (bits >> 10U) & 0x1fU;
-  const std::uint32_t mantissa = bits & 0x3ffU;
-  if (exponent == 0x1fU) return std::bit_cast<float>(sign | 0x7f800000U | (mantissa << 13U));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112U) << 23U) | (mantissa << 13U));
-  const float magnitude = static_cast<float>(mantissa) * 0x1p-24F;
-  return sign != 0 ? -magnitude : magnitude;
+inline float float_from_f16(std::uint16_t bits) {
+  const std::uint32_t sign = (bits & 0x8000U) << 16;
+  const std::uint32_t exponent = (bits >> 10) & 0x1FU;
+  const std::uint32_t mantissa = bits & 0x3FFU;
+  if (exponent == 0x1FU) return std::bit_cast<float>(sign | 0x7F800000U | (mantissa << 13));
+  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112U) << 23) | (mantissa << 13));
+  const float magnitude = static_cast<float>(mantissa) * 0x1p-24F;  // subnormal: exact in float32
+  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
 }
 
-/// out[i] = float32 of source[i], count elements; source may be misaligned for its type.
-inline void convert_to_f32(const void* source, DType dtype, std::int64_t count, float* out) {
+/// Element `index` of `data`, which need not be aligned (weights lie in a file as they were written).
+inline float load_float(const void* data, DType dtype, std::int64_t index) {
+  const char* address = static_cast<const char*>(data) + index * bytes_of(dtype);
   if (dtype == DType::f32) {
-    std::memcpy(out, source, static_cast<std::size_t>(count) * sizeof(float));
+    float value;
+    std::memcpy(&value, address, sizeof(value));
+    return value;
+  }
+  std::uint16_t bits;
+  std::memcpy(&bits, address, sizeof(bits));
+  return dtype == DType::bf16 ? float_from_bf16(bits) : float_from_f16(bits);
+}
+
+/// Elements [first, first + count) of `data` as float32.
+inline void convert_to_float(const void* data, DType dtype, std::int64_t first, std::int64_t count, float* out) {
+  const char* source = static_cast<const char*>(data) + first * bytes_of(dtype);
+  switch (dtype) {
+    case DType::f32:
+      std::memcpy(out, source, static_cast<std::size_t>(count) * sizeof(float));
+      break;
+    case DType::bf16:
+      for (std::int64_t i = 0; i < count; ++i) out[i] = load_float(source, DType::bf16, i);
+      break;
+    case DType::f16:
+      for (std::int64_t i = 0; i < count; ++i) out[i] = load_float(source, DType::f16, i);
+      break;
+  }
+}
+
+/// Elements [first, first + count) of `data` as bfloat16.
+inline void convert_to_bf16(const void* data, DType dtype, std::int64_t first, std::int64_t count, std::uint16_t* out) {
+  const char* source = static_cast<const char*>(data) + first * bytes_of(dtype);
+  if (dtype == DType::bf16) {
+    std::memcpy(out, source, static_cast<std::size_t>(count) * sizeof(std::uint16_t));
     return;
   }
-  const auto* bytes = static_cast<const unsigned char*>(source);
-  for (std::int64_t i = 0; i < count; ++i) {
-    std::uint16_t bits = 0;
-    std::memcpy(&bits, bytes + 2 * i, sizeof(bits));
-    out[i] = dtype == DType::bf16 ? bf16_to_f32(bits) : f16_to_f32(bits);
-  }
+  for (std::int64_t i = 0; i < count; ++i) out[i] = bf16_from_float(load_float(source, dtype, i));
 }
 
 }  // namespace longrope::kernels

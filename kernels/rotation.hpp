@@ -16,8 +16,9 @@ enum class RotationPrecision : std::uint8_t {
 /// Frequencies of one candidate.
 /// Shapes: inv_freq and leading_inv_freq [rotary_dim/2], radians per token.
 struct RotationSpec {
-  std::vector<double> inv_freq;          ///< for positions >= start_tokens
-  std::vector<double> leading_inv_freq;  ///< for positions < start_tokens (LongRoPE eq. 3); may be empty if start_tokens is 0
+  std::vector<double> inv_freq;  ///< for positions >= start_tokens
+  std::vector<double>
+      leading_inv_freq;  ///< for positions < start_tokens (LongRoPE eq. 3); may be empty if start_tokens is 0
   std::int64_t start_tokens = 0;
   double attention_factor = 1.0;  ///< multiplies cos and sin
   RotationPrecision precision = RotationPrecision::exact;

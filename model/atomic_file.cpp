@@ -49,7 +49,8 @@ void sync_path(const fs::path& path) {
   const int result = ::fsync(fd);
   const int code = errno;
   ::close(fd);
-  if (result != 0 && code != EINVAL && code != ENOTSUP) throw RuntimeError(fmt::format("[{}] fsync failed: {}", path.string(), std::strerror(code)));
+  if (result != 0 && code != EINVAL && code != ENOTSUP)
+    throw RuntimeError(fmt::format("[{}] fsync failed: {}", path.string(), std::strerror(code)));
 }
 
 void write_new_file(const fs::path& file, const std::string& bytes) {
@@ -78,7 +79,8 @@ void write_new_file(const fs::path& file, const std::string& bytes) {
   sync_path(target.parent_path());
 }
 
-NewDirectory::NewDirectory(const fs::path& target) : target_(normalised(target)), temporary_(temporary_beside(target_)) {
+NewDirectory::NewDirectory(const fs::path& target)
+    : target_(normalised(target)), temporary_(temporary_beside(target_)) {
   require_absent(target_);
   std::error_code error;
   fs::remove_all(temporary_, error);

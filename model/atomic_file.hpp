@@ -9,8 +9,8 @@ namespace longrope::model {
 /// Flushes a file or directory to the disk. Throws RuntimeError.
 void sync_path(const std::filesystem::path& path);
 
-/// Writes `bytes` to `file` whole or not at all; refuses to replace. Throws InputError if `file` exists or its directory
-/// cannot be written, RuntimeError if the disk fails.
+/// Writes `bytes` to `file` whole or not at all; refuses to replace. Throws InputError if `file` exists or its
+/// directory cannot be written, RuntimeError if the disk fails.
 void write_new_file(const std::filesystem::path& file, const std::string& bytes);
 
 /// A directory that appears under its final name, complete, at commit(), or never.

@@ -40,8 +40,7 @@ RopeTable config_rope_table(const ModelConfig& config, std::int64_t length) {
   if (s.type == "default") return RopeTable::from_factors(g, pi_factors(g, 1.0), 1.0, 0);
   if (s.type == "linear") return RopeTable::from_factors(g, pi_factors(g, require(s.factor, s.type, "factor")), 1.0, 0);
   if (s.type == "dynamic") {
-    const double scale =
-        dynamic_ntk_scale(require(s.factor, s.type, "factor"), length, config.max_position_embeddings);
+    const double scale = dynamic_ntk_scale(require(s.factor, s.type, "factor"), length, config.max_position_embeddings);
     return RopeTable::from_factors(g, ntk_factors(g, scale), 1.0, 0);
   }
   if (s.type == "yarn") return yarn_table(config);

@@ -24,7 +24,8 @@ struct Corpus {
 
 /// BOS of a checkpoint directory: tokenizer.model's if that exists and has one; else none if tokenizer_config.json says
 /// "bos_token": null; else `config_bos`.
-std::optional<std::int32_t> find_bos(const std::filesystem::path& model_directory, std::optional<std::int32_t> config_bos);
+std::optional<std::int32_t> find_bos(const std::filesystem::path& model_directory,
+                                     std::optional<std::int32_t> config_bos);
 
 /// One document per UTF-8 file. Throws InputError: unreadable, not UTF-8 (with the byte offset), no tokenizer.model
 /// (naming experiments/tokenize.py if tokenizer.json is there), ids outside [0, vocabulary), empty file.

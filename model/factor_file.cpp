@@ -43,8 +43,8 @@ std::vector<double> parse_csv(const std::string& text, const std::string& where)
     const char* last = line.data() + end + 1;
     const auto [stop, code] = std::from_chars(line.data() + begin, last, value);
     if (end == std::string::npos || code != std::errc() || stop != last || !std::isfinite(value)) {
-      throw InputError(fmt::format("[{}:{}] must be one finite factor per line but got \"{}\"", where, number,
-                                   line.substr(0, 40)));
+      throw InputError(
+          fmt::format("[{}:{}] must be one finite factor per line but got \"{}\"", where, number, line.substr(0, 40)));
     }
     factors.push_back(value);
   }
@@ -110,8 +110,15 @@ FactorFile read_factor_file(const std::filesystem::path& file) {
     result.factors = parse_csv(text, where);
   }
   if (result.factors.empty()) {
-    throw InputError(fmt::format("[{}] holds no rescale factors (expected one per line, a JSON list, an object with "
-                                 "\"factors\" or \"long_factor\", or a config.json)", where));
+    throw InputError(
+        fmt::format("[{}] holds no rescale factors (expected one per line, a JSON list, an object with "
+                    "\"factors\" or \"long_factor\", or a config.json)",
+                    where));
+  }
+  for (std::size_t i = 0; i < result.factors.size(); ++i) {
+    if (!(std::isfinite(result.factors[i]) && result.factors[i] > 0.0)) {
+      throw InputError(fmt::format("[{}] factor {} must be finite and > 0 but got {}", where, i, result.factors[i]));
+    }
   }
   return result;
 }

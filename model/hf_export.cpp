@@ -30,8 +30,8 @@ std::string exported_config(const HfExportOptions& options, const ModelConfig& c
   }
   root.erase("rope_parameters");  // engines that find both pick one each; write rope_scaling only
   const RopeGeometry& g = config.rope;
-  const std::vector<double> long_factor = options.long_table.factors(g);
-  const std::vector<double> short_factor = options.short_table.factors(g);
+  const std::vector<double>& long_factor = options.long_table.factors;
+  const std::vector<double>& short_factor = options.short_table.factors;
   root["max_position_embeddings"] = options.target_length;
   root["original_max_position_embeddings"] = g.original_length;
   root["rope_theta"] = g.theta;
@@ -46,7 +46,7 @@ std::string exported_config(const HfExportOptions& options, const ModelConfig& c
         {"factor", static_cast<double>(options.target_length) / static_cast<double>(g.original_length)},
         {"original_max_position_embeddings", g.original_length},
         {"attention_factor", attention_factor},
-        {"short_mscale", attention_factor},   // vLLM and SGLang read these two
+        {"short_mscale", attention_factor},  // vLLM and SGLang read these two
         {"long_mscale", attention_factor},
     };
   }
@@ -55,8 +55,9 @@ std::string exported_config(const HfExportOptions& options, const ModelConfig& c
 
 void check_expressible(const HfExportOptions& options, const ModelConfig& config) {
   if (options.long_table.start_tokens > 0 || options.short_table.start_tokens > 0) {
-    throw InputError("[export hf] no Hugging Face config can express start_tokens (search without --start-tokens, or set "
-                     "start_tokens=0 in the spec)");
+    throw InputError(
+        "[export hf] no Hugging Face config can express start_tokens (search without --start-tokens, or set "
+        "start_tokens=0 in the spec)");
   }
   if (options.target_length < config.rope.original_length) {
     throw InputError(fmt::format("[export hf] the target length must be at least the original length {} but got {}",
@@ -66,9 +67,10 @@ void check_expressible(const HfExportOptions& options, const ModelConfig& config
   const double scale = static_cast<double>(options.target_length) / static_cast<double>(config.rope.original_length);
   const double formula = longrope_attention_factor(scale, config.rope.original_length);
   if (!(std::abs(options.long_table.attention_factor - formula) <= 1e-9 * formula)) {
-    throw InputError(fmt::format("[export hf] Phi-3's config cannot carry an attention factor other than {:.9g} (sqrt(1 + ln s "
-                                 "/ ln L0)) but the table has {:.9g} (set attention_factor={:.17g} in the spec)",
-                                 formula, options.long_table.attention_factor, formula));
+    throw InputError(
+        fmt::format("[export hf] Phi-3's config cannot carry an attention factor other than {:.9g} (sqrt(1 + ln s "
+                    "/ ln L0)) but the table has {:.9g} (set attention_factor={:.17g} in the spec)",
+                    formula, options.long_table.attention_factor, formula));
   }
 }
 

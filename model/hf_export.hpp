@@ -15,10 +15,10 @@ enum class WeightsMode : std::uint8_t { link, copy, none };
 
 struct HfExportOptions {
   std::filesystem::path model_directory;
-  std::filesystem::path out;         ///< must not exist
-  RopeTable long_table;              ///< beyond original_length
-  RopeTable short_table;             ///< up to it; the long table in a static export
-  std::int64_t target_length = 0;    ///< becomes max_position_embeddings
+  std::filesystem::path out;       ///< must not exist
+  RopeTable long_table;            ///< beyond original_length
+  RopeTable short_table;           ///< up to it; the long table in a static export
+  std::int64_t target_length = 0;  ///< becomes max_position_embeddings
   WeightsMode weights = WeightsMode::link;
 };
 

@@ -15,7 +15,7 @@ using kernels::ConstMatrix;
 
 std::vector<float> to_floats(const TensorView& tensor) {
   std::vector<float> values(static_cast<std::size_t>(tensor.bytes / kernels::bytes_of(tensor.dtype)));
-  kernels::convert_to_f32(tensor.data, tensor.dtype, static_cast<std::int64_t>(values.size()), values.data());
+  kernels::convert_to_float(tensor.data, tensor.dtype, 0, static_cast<std::int64_t>(values.size()), values.data());
   return values;
 }
 
@@ -34,7 +34,7 @@ class StackedMatrix {
       if (part.dtype == dtype_) {
         std::memcpy(out, part.data, static_cast<std::size_t>(part.bytes));
       } else {
-        kernels::convert_to_f32(part.data, part.dtype, count, reinterpret_cast<float*>(out));
+        kernels::convert_to_float(part.data, part.dtype, 0, count, reinterpret_cast<float*>(out));
       }
       out += count * kernels::bytes_of(dtype_);
     }
@@ -81,19 +81,19 @@ class Loader {
     w.post_attention_norm = to_floats(files_.require(prefix + "post_attention_layernorm.weight", {hidden}));
     const std::string attention = prefix + "self_attn.";
     if (config_.fused_projections) {
-      w.qkv = linear({{attention + "qkv_proj", q_rows + 2 * kv_rows}}, hidden);
-      w.gate_up = linear({{prefix + "mlp.gate_up_proj", 2 * mlp}}, hidden);
+      w.qkv = linear({{attention + "qkv_proj", q_rows + 2 * kv_rows}}, hidden, config_.qkv_bias);
+      w.gate_up = linear({{prefix + "mlp.gate_up_proj", 2 * mlp}}, hidden, false);
     } else {
       w.qkv = linear({{attention + "q_proj", q_rows}, {attention + "k_proj", kv_rows}, {attention + "v_proj", kv_rows}},
-                     hidden);
-      w.gate_up = linear({{prefix + "mlp.gate_proj", mlp}, {prefix + "mlp.up_proj", mlp}}, hidden);
+                     hidden, config_.qkv_bias);
+      w.gate_up = linear({{prefix + "mlp.gate_proj", mlp}, {prefix + "mlp.up_proj", mlp}}, hidden, false);
     }
     if (config_.per_head_norm) {
       w.q_norm = to_floats(files_.require(attention + "q_norm.weight", {config_.head_dim}));
       w.k_norm = to_floats(files_.require(attention + "k_norm.weight", {config_.head_dim}));
     }
-    w.output = linear({{attention + "o_proj", hidden}}, q_rows);
-    w.down = linear({{prefix + "mlp.down_proj", hidden}}, mlp);
+    w.output = linear({{attention + "o_proj", hidden}}, q_rows, config_.output_bias);
+    w.down = linear({{prefix + "mlp.down_proj", hidden}}, mlp, false);
     return w;
   }
 
@@ -102,14 +102,15 @@ class Loader {
     std::int64_t rows;
   };
 
-  /// One packed projection out of the parts' weights, and of their biases where any part has one (zero for the others).
-  std::unique_ptr<kernels::Linear> linear(const std::vector<Part>& parts, std::int64_t cols) const {
+  /// One packed projection out of the parts' weights, and of their biases: all of them if the config asks for biases,
+  /// else those that are there (zero for the others).
+  std::unique_ptr<kernels::Linear> linear(const std::vector<Part>& parts, std::int64_t cols, bool bias_required) const {
     std::vector<TensorView> weights;
     std::vector<float> bias;
     bool any_bias = false;
     for (const Part& part : parts) {
       weights.push_back(files_.require(part.name + ".weight", {part.rows, cols}));
-      if (files_.contains(part.name + ".bias")) {
+      if (bias_required || files_.contains(part.name + ".bias")) {
         any_bias = true;
         const std::vector<float> values = to_floats(files_.require(part.name + ".bias", {part.rows}));
         bias.insert(bias.end(), values.begin(), values.end());

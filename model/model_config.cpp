@@ -183,6 +183,9 @@ ModelConfig read_model_config(const std::filesystem::path& directory) {
   result.model_type = family.model_type;
   result.fused_projections = family.fused_projections;
   result.per_head_norm = family.per_head_norm;
+  const bool attention_bias = config.find_boolean("attention_bias").value_or(false);
+  result.qkv_bias = attention_bias || result.model_type == "qwen2";
+  result.output_bias = attention_bias;
   result.vocabulary = config.integer("vocab_size", 1, kMaxVocabulary);
   result.hidden_size = config.integer("hidden_size", 1, kMaxHidden);
   result.intermediate_size = config.integer("intermediate_size", 1, kMaxIntermediate);

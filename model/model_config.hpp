@@ -40,8 +40,10 @@ struct ModelConfig {
   std::int64_t head_dim = 0;
   float rms_norm_epsilon = 0.0F;
   bool tie_word_embeddings = false;
-  bool fused_projections = false;  ///< qkv_proj and gate_up_proj (Phi-3)
-  bool per_head_norm = false;      ///< q_norm and k_norm (Qwen3)
+  bool fused_projections = false;            ///< qkv_proj and gate_up_proj (Phi-3)
+  bool per_head_norm = false;                ///< q_norm and k_norm (Qwen3)
+  bool qkv_bias = false;                     ///< q, k and v must have biases: Qwen2, or attention_bias
+  bool output_bias = false;                  ///< so must o_proj: attention_bias
   std::vector<std::int64_t> sliding_window;  ///< [layers] tokens; 0: full attention
   std::optional<std::int32_t> bos_token_id;
   std::int64_t max_position_embeddings = 0;

@@ -46,7 +46,8 @@ bool looks_like_options(const std::string& text) {
   return equals != std::string::npos && text.find('/') == std::string::npos;
 }
 
-std::map<std::string, double> parse_options(const std::string& spec, const std::string& method, const std::string& text) {
+std::map<std::string, double> parse_options(const std::string& spec, const std::string& method,
+                                            const std::string& text) {
   const Keys& keys = *keys_of(method);
   std::map<std::string, double> options;
   std::size_t begin = 0;
@@ -58,13 +59,15 @@ std::map<std::string, double> parse_options(const std::string& spec, const std::
     const std::string key = item.substr(0, equals);
     if (equals == std::string::npos || keys.count(key) == 0) {
       throw InputError(fmt::format("[--rope {}] {} takes {} but got \"{}\"", spec, method,
-                                   keys.empty() ? "no key=value" : fmt::format("the keys {}", fmt::join(keys, ", ")), item));
+                                   keys.empty() ? "no key=value" : fmt::format("the keys {}", fmt::join(keys, ", ")),
+                                   item));
     }
     double value = 0.0;
     const char* last = item.data() + item.size();
     const auto [stop, code] = std::from_chars(item.data() + equals + 1, last, value);
     if (code != std::errc() || stop != last || !std::isfinite(value)) {
-      throw InputError(fmt::format("[--rope {}] {} must be a finite number but got \"{}\"", spec, key, item.substr(equals + 1)));
+      throw InputError(
+          fmt::format("[--rope {}] {} must be a finite number but got \"{}\"", spec, key, item.substr(equals + 1)));
     }
     if (!options.emplace(key, value).second) throw InputError(fmt::format("[--rope {}] {} is given twice", spec, key));
   }
@@ -75,7 +78,8 @@ void check_options(const RopeSpec& spec) {
   for (const auto& [key, value] : spec.options) {
     const bool is_count = key == "target_length" || key == "original_length" || key == "start_tokens";
     if (is_count && (value != std::floor(value) || value > 1e15)) {
-      throw InputError(fmt::format("[--rope {}] {} must be a whole number of tokens but got {}", spec.text, key, value));
+      throw InputError(
+          fmt::format("[--rope {}] {} must be a whole number of tokens but got {}", spec.text, key, value));
     }
     const double least = key == "factor" ? 1.0 : key == "original_length" ? 2.0 : key == "start_tokens" ? 0.0 : 1e-9;
     if (!(value >= least)) {
@@ -87,7 +91,8 @@ void check_options(const RopeSpec& spec) {
   if (spec.method == "yarn") {
     const double f = fast == spec.options.end() ? 32.0 : fast->second;
     const double s = slow == spec.options.end() ? 1.0 : slow->second;
-    if (!(f > s)) throw InputError(fmt::format("[--rope {}] beta_fast must exceed beta_slow but got {} and {}", spec.text, f, s));
+    if (!(f > s))
+      throw InputError(fmt::format("[--rope {}] beta_fast must exceed beta_slow but got {} and {}", spec.text, f, s));
   }
   if (spec.method == "llama3") {
     const auto low = spec.options.find("low_freq_factor");
@@ -116,14 +121,14 @@ RopeGeometry spec_geometry(const RopeSpec& spec, RopeGeometry geometry) {
 RopeTable longrope_table(const RopeSpec& spec, const RopeGeometry& geometry, double scale) {
   const FactorFile file = read_factor_file(spec.argument);
   if (static_cast<std::int64_t>(file.factors.size()) != geometry.pairs()) {
-    throw InputError(fmt::format("[{}] must hold {} factors for this model (rotary_dim {} / 2) but got {}", spec.argument,
-                                 geometry.pairs(), geometry.rotary_dim, file.factors.size()));
+    throw InputError(fmt::format("[{}] must hold {} factors for this model (rotary_dim {} / 2) but got {}",
+                                 spec.argument, geometry.pairs(), geometry.rotary_dim, file.factors.size()));
   }
   const double attention_factor =
       option_or(spec, "attention_factor",
                 file.attention_factor.value_or(longrope_attention_factor(scale, geometry.original_length)));
-  const auto start_tokens = static_cast<std::int64_t>(
-      option_or(spec, "start_tokens", static_cast<double>(file.start_tokens.value_or(0))));
+  const auto start_tokens =
+      static_cast<std::int64_t>(option_or(spec, "start_tokens", static_cast<double>(file.start_tokens.value_or(0))));
   return RopeTable::from_factors(geometry, file.factors, attention_factor, start_tokens);
 }
 
@@ -141,7 +146,8 @@ RopeSpec RopeSpec::parse(const std::string& text) {
   const std::size_t colon = text.find(':');
   spec.method = text.substr(0, colon);
   if (keys_of(spec.method) == nullptr) {
-    throw InputError(fmt::format("[--rope] must be one of {} but got \"{}\"", fmt::join(rope_method_names(), ", "), spec.method));
+    throw InputError(
+        fmt::format("[--rope] must be one of {} but got \"{}\"", fmt::join(rope_method_names(), ", "), spec.method));
   }
   const bool takes_file = spec.method == "longrope" || spec.method == "store";
   std::string rest = colon == std::string::npos ? "" : text.substr(colon + 1);
@@ -151,7 +157,8 @@ RopeSpec RopeSpec::parse(const std::string& text) {
       spec.options = parse_options(text, spec.method, rest.substr(last + 1));
       rest.resize(last);
     }
-    if (rest.empty()) throw InputError(fmt::format("[--rope {}] {} needs a file, as in {}:FILE", text, spec.method, spec.method));
+    if (rest.empty())
+      throw InputError(fmt::format("[--rope {}] {} needs a file, as in {}:FILE", text, spec.method, spec.method));
     spec.argument = rest;
   } else if (colon != std::string::npos) {
     spec.options = parse_options(text, spec.method, rest);

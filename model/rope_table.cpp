@@ -21,6 +21,7 @@ RopeTable RopeTable::from_factors(const RopeGeometry& geometry, const std::vecto
     throw InputError(fmt::format("[rope] start_tokens must be >= 0 but got {}", start_tokens));
   }
   RopeTable table;
+  table.factors = factors;
   table.attention_factor = attention_factor;
   table.start_tokens = start_tokens;
   table.inv_freq.reserve(factors.size());
@@ -31,14 +32,6 @@ RopeTable RopeTable::from_factors(const RopeGeometry& geometry, const std::vecto
     table.inv_freq.push_back(geometry.plain_frequency(static_cast<std::int64_t>(i)) / factors[i]);
   }
   return table;
-}
-
-std::vector<double> RopeTable::factors(const RopeGeometry& geometry) const {
-  std::vector<double> lambda(inv_freq.size());
-  for (std::size_t i = 0; i < lambda.size(); ++i) {
-    lambda[i] = geometry.plain_frequency(static_cast<std::int64_t>(i)) / inv_freq[i];
-  }
-  return lambda;
 }
 
 kernels::RotationSpec RopeTable::rotation(const RopeGeometry& geometry, kernels::RotationPrecision precision) const {

@@ -10,16 +10,15 @@
 namespace longrope::model {
 
 struct RopeTable {
-  std::vector<double> inv_freq;   ///< [d/2] radians per token
+  std::vector<double> factors;    ///< λ [d/2], as given: what is stored and exported, to the bit
+  std::vector<double> inv_freq;   ///< w_i / λ_i [d/2], radians per token: what the forward pass uses
   double attention_factor = 1.0;  ///< multiplies cos and sin
   std::int64_t start_tokens = 0;  ///< n-hat: this many leading positions keep the plain frequencies
 
   /// inv_freq_i = w_i / factors_i. Throws InputError unless factors has d/2 finite values > 0, the attention factor is
   /// finite and > 0, and start_tokens >= 0.
-  static RopeTable from_factors(const RopeGeometry& geometry, const std::vector<double>& factors, double attention_factor,
-                                std::int64_t start_tokens);
-  /// λ_i = w_i / inv_freq_i.
-  std::vector<double> factors(const RopeGeometry& geometry) const;
+  static RopeTable from_factors(const RopeGeometry& geometry, const std::vector<double>& factors,
+                                double attention_factor, std::int64_t start_tokens);
   /// What the backend needs to make its cos and sin.
   kernels::RotationSpec rotation(const RopeGeometry& geometry, kernels::RotationPrecision precision) const;
 };

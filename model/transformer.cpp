@@ -54,7 +54,8 @@ struct Workspace {
 }  // namespace
 
 struct Transformer::Impl {
-  Impl(const std::filesystem::path& directory, const Backend& device) : backend(device), config(read_model_config(directory)) {
+  Impl(const std::filesystem::path& directory, const Backend& device)
+      : backend(device), config(read_model_config(directory)) {
     const TensorFiles files(directory);
     parameters = files.parameters();
     weights = load_weights(config, files, backend);
@@ -88,7 +89,8 @@ struct Transformer::Impl {
     std::vector<double> nll(static_cast<std::size_t>(w.chunk));
     for (std::int64_t target = first_scored; target < tokens; target += w.chunk) {
       const std::int64_t rows = std::min(w.chunk, tokens - target);
-      backend.rms_norm(w.hidden.rows(target - 1, rows), weights.final_norm, config.rms_norm_epsilon, w.normed.rows(rows));
+      backend.rms_norm(w.hidden.rows(target - 1, rows), weights.final_norm, config.rms_norm_epsilon,
+                       w.normed.rows(rows));
       const std::span<double> out(nll.data(), static_cast<std::size_t>(rows));
       backend.nll(*weights.lm_head, w.normed.rows(rows), ids.subspan(target, rows), out);
       for (const double value : out) sum.nll_nats += value;
@@ -127,7 +129,8 @@ NllSum Transformer::score(std::span<const std::int32_t> ids, std::int64_t first_
   }
   const std::int64_t inputs = tokens - 1;  // the last token is a target only
   if (rotation.tokens() < inputs) {
-    throw InputError(fmt::format("[score] the rotation table has {} positions but needs {}", rotation.tokens(), inputs));
+    throw InputError(
+        fmt::format("[score] the rotation table has {} positions but needs {}", rotation.tokens(), inputs));
   }
   const Impl& m = *impl_;
   Workspace workspace(m.backend, m.config, m.shape, inputs);

@@ -1,6 +1,6 @@
 // A Hugging Face decoder on a backend: token windows in, negative log-likelihoods out, under a RopeTable.
-// Layer-major: the whole window goes through layer l in chunks before layer l+1 starts, so only the hidden state and one
-// layer's K and V are held, never logits (DESIGN section 5).
+// Layer-major: the whole window goes through layer l in chunks before layer l+1 starts, so only the hidden state and
+// one layer's K and V are held, never logits (DESIGN section 5).
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace longrope::model {
 
 /// Sum of NLL over scored targets.
 struct NllSum {
-  double nll_nats = 0.0;     ///< NaN if any scored target's logits are not finite
+  double nll_nats = 0.0;  ///< NaN if any scored target's logits are not finite
   std::int64_t tokens = 0;
 };
 
@@ -38,7 +38,8 @@ class Transformer {
 
   /// NLL of targets ids[first_scored..], each given all tokens before it. ids: [tokens], tokens >= 2, each in the
   /// vocabulary; 1 <= first_scored < tokens; rotation covers tokens - 1 positions. Thread-safe.
-  NllSum score(std::span<const std::int32_t> ids, std::int64_t first_scored, const kernels::RotationTable& rotation) const;
+  NllSum score(std::span<const std::int32_t> ids, std::int64_t first_scored,
+               const kernels::RotationTable& rotation) const;
 
  private:
   struct Impl;

@@ -24,18 +24,19 @@ struct Protocol {
 };
 
 struct Window {
-  std::int64_t document = 0;     ///< index into Corpus::documents
-  std::int64_t first_token = 0;  ///< index in the document of the window's first token that is not BOS
-  std::int64_t length = 0;       ///< tokens fed to the model, BOS included
-  bool bos = false;              ///< whether BOS stands in front (it counts in length)
-  std::int64_t first_scored = 1; ///< targets at positions first_scored .. length-1 of the window are scored
+  std::int64_t document = 0;      ///< index into Corpus::documents
+  std::int64_t first_token = 0;   ///< index in the document of the window's first token that is not BOS
+  std::int64_t length = 0;        ///< tokens fed to the model, BOS included
+  bool bos = false;               ///< whether BOS stands in front (it counts in length)
+  std::int64_t first_scored = 1;  ///< targets at positions first_scored .. length-1 of the window are scored
   std::int64_t scored_tokens() const { return length - first_scored; }
 };
 
-/// The first `count` windows of `length` tokens, round-robin over documents (document 0 block 0, document 1 block 0, ...,
-/// document 0 block 1, ...), passing over documents too short for one more block. Throws InputError when there are fewer
-/// than `count`, saying how many there are; when length < 2; when a stride exceeds the length.
-std::vector<Window> make_windows(const Corpus& corpus, const Protocol& protocol, std::int64_t length, std::int64_t count);
+/// The first `count` windows of `length` tokens, round-robin over documents (document 0 block 0, document 1 block 0,
+/// ..., document 0 block 1, ...), passing over documents too short for one more block. Throws InputError when there are
+/// fewer than `count`, saying how many there are; when length < 2; when a stride exceeds the length.
+std::vector<Window> make_windows(const Corpus& corpus, const Protocol& protocol, std::int64_t length,
+                                 std::int64_t count);
 
 /// The window's token ids, BOS included: [length].
 std::vector<std::int32_t> window_tokens(const Corpus& corpus, const Window& window);

@@ -16,8 +16,8 @@ enum class Status : std::int8_t { ok = 0, raced_out = 1, non_finite = 2, failed 
 inline constexpr const char* kStatusNames[] = {"ok", "raced_out", "non_finite", "failed"};
 
 struct Candidate {
-  std::int64_t id = -1;         ///< row in the store, given by the driver: dense, in order of asking
-  std::int32_t generation = -1; ///< -1: baselines
+  std::int64_t id = -1;          ///< row in the store, given by the driver: dense, in order of asking
+  std::int32_t generation = -1;  ///< -1: baselines
   Origin origin = Origin::seed;
   std::int64_t parents[2] = {-1, -1};  ///< ids; -1: none
   std::vector<double> factors;         ///< λ [d/2], absolute

@@ -33,7 +33,8 @@ bool lock(int descriptor, const std::filesystem::path& file) {
   range.l_len = 1;
   if (::fcntl(descriptor, F_OFD_SETLK, &range) == 0) return true;
   if (errno == EAGAIN || errno == EACCES) return false;
-  const bool no_locks_here = errno == ENOLCK || errno == EINVAL || errno == ENOTSUP || errno == ENOSYS || errno == EOVERFLOW;
+  const bool no_locks_here =
+      errno == ENOLCK || errno == EINVAL || errno == ENOTSUP || errno == ENOSYS || errno == EOVERFLOW;
   if (!no_locks_here) fail("lock", file, errno);
   return true;
 }
@@ -50,13 +51,15 @@ FileLock FileLock::acquire(const std::filesystem::path& file, bool create) {
     FileLock held;
     held.descriptor_ = ::open(file.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | (create ? O_CREAT : 0), 0666);
     if (held.descriptor_ < 0) fail(create ? "create" : "open for writing", file, errno);
-    struct stat opened {}, named {};
+    struct stat opened {
+    }, named{};
     if (::fstat(held.descriptor_, &opened) != 0) fail("examine", file, errno);
     if (!S_ISREG(opened.st_mode)) throw InputError(fmt::format("[store] {} is not a regular file", file.string()));
     if (!lock(held.descriptor_, file)) {
       throw InputError(fmt::format("[store] {} is being written by another process", file.string()));
     }
-    if (::stat(file.c_str(), &named) == 0 && named.st_ino == opened.st_ino && named.st_dev == opened.st_dev) return held;
+    if (::stat(file.c_str(), &named) == 0 && named.st_ino == opened.st_ino && named.st_dev == opened.st_dev)
+      return held;
   }
   throw InputError(fmt::format("[store] {} is being written by another process", file.string()));
 }

@@ -18,8 +18,9 @@ class FileLock {
     return *this;
   }
 
-  /// Opens the file and locks it; on a file system without locks, only opens it. Throws InputError: no such file (unless
-  /// `create`), not a regular file, no permission, "is being written by another process". RuntimeError: the disk fails.
+  /// Opens the file and locks it; on a file system without locks, only opens it. Throws InputError: no such file
+  /// (unless `create`), not a regular file, no permission, "is being written by another process". RuntimeError: the
+  /// disk fails.
   static FileLock acquire(const std::filesystem::path& file, bool create);
 
   /// Makes what was written to the file, by whatever descriptor, survive a power failure. Throws RuntimeError.

@@ -27,7 +27,8 @@ std::uint64_t fnv1a(std::uint64_t digest, std::uint64_t word) {
 
 void check_factors(const char* name, const std::vector<double>& factors, std::int64_t pairs) {
   if (std::cmp_not_equal(factors.size(), pairs)) {
-    throw InputError(fmt::format("[search] {} factors must be {} (rotary_dim / 2) but are {}", name, pairs, factors.size()));
+    throw InputError(
+        fmt::format("[search] {} factors must be {} (rotary_dim / 2) but are {}", name, pairs, factors.size()));
   }
   for (const double factor : factors) {
     if (!(std::isfinite(factor) && factor > 0.0)) {
@@ -41,11 +42,13 @@ void check_factors(const char* name, const std::vector<double>& factors, std::in
 GenerationalStrategy::GenerationalStrategy(Space space, StrategyOptions options)
     : space_(std::move(space)), options_(options) {
   const std::int64_t pairs = space_.geometry.pairs();
-  if (!(pairs >= 1)) throw InputError(fmt::format("[search] rotary_dim must be at least 2 but is {}", space_.geometry.rotary_dim));
+  if (!(pairs >= 1))
+    throw InputError(fmt::format("[search] rotary_dim must be at least 2 but is {}", space_.geometry.rotary_dim));
   if (!(std::isfinite(space_.scale) && space_.scale >= 1.0 && space_.scale <= 1e6)) {
     throw InputError(fmt::format("[search] the scale must be from 1 to 1e6 but is {}", space_.scale));
   }
-  if (options_.stage >= 65536) throw InputError(fmt::format("[search] the stage index must be below 65536 but is {}", options_.stage));
+  if (options_.stage >= 65536)
+    throw InputError(fmt::format("[search] the stage index must be below 65536 but is {}", options_.stage));
   check_factors("pi", space_.pi_factors, pairs);
   check_factors("ntk", space_.ntk_factors, pairs);
   check_factors("yarn", space_.yarn_factors, pairs);
@@ -53,8 +56,8 @@ GenerationalStrategy::GenerationalStrategy(Space space, StrategyOptions options)
 
 RandomStream GenerationalStrategy::stream(std::int32_t generation, std::size_t candidate, Purpose purpose) const {
   // Generation -1 is that of the baselines, hence the + 1.
-  return {options_.seed, options_.stage, static_cast<std::uint32_t>(generation + 1), static_cast<std::uint32_t>(candidate),
-          purpose};
+  return {options_.seed, options_.stage, static_cast<std::uint32_t>(generation + 1),
+          static_cast<std::uint32_t>(candidate), purpose};
 }
 
 std::vector<Candidate> GenerationalStrategy::ask(std::int64_t first_id, std::int64_t limit) {
@@ -74,7 +77,8 @@ std::vector<Candidate> GenerationalStrategy::ask(std::int64_t first_id, std::int
       const std::int64_t position = proposal.parents[p];
       if (position < 0) continue;
       const auto told = static_cast<std::int64_t>(told_.size());
-      candidate.parents[p] = position < told ? told_[static_cast<std::size_t>(position)].id : first_id + (position - told);
+      candidate.parents[p] =
+          position < told ? told_[static_cast<std::size_t>(position)].id : first_id + (position - told);
     }
     candidate.factors = proposal.factors;
     candidate.start_tokens = proposal.start_tokens;
@@ -118,27 +122,28 @@ void GenerationalStrategy::tell(std::span<const Candidate> candidates, std::span
 
 std::string GenerationalStrategy::save() const {
   if (asked_ != 0) throw std::logic_error("Strategy::save before the candidates of the last ask were told");
-  const nlohmann::json state = {{"strategy", name()},
-                                {"version", 1},
-                                {"generation", generation_},
-                                {"done", done_},
-                                {"told", told_.size()},
-                                {"digest", fmt::format("{:016x}", digest_)}};
+  const nlohmann::json state = {{"strategy", name()},        {"version", 1},
+                                {"generation", generation_}, {"done", done_},
+                                {"told", told_.size()},      {"digest", fmt::format("{:016x}", digest_)}};
   return state.dump();
 }
 
 void GenerationalStrategy::load(const std::string& text, std::span<const Candidate> candidates,
                                 std::span<const double> objectives) {
   if (!told_.empty() || !pending_.empty()) throw std::logic_error("Strategy::load on a strategy that was used");
-  const auto damaged = [](const std::string& what) { return InputError("[search] the strategy's state is damaged: " + what); };
+  const auto damaged = [](const std::string& what) {
+    return InputError("[search] the strategy's state is damaged: " + what);
+  };
 
   std::int64_t generation = 0, done = 0, told = 0;
   std::string digest;
   try {
     const nlohmann::json state = nlohmann::json::parse(text);
     const std::string strategy = state.at("strategy").get<std::string>();
-    if (strategy != name()) throw InputError(fmt::format("[search] the state is of strategy '{}' but this is {}", strategy, name()));
-    if (state.at("version").get<std::int64_t>() != 1) throw InputError("[search] the state is of another version of " + name());
+    if (strategy != name())
+      throw InputError(fmt::format("[search] the state is of strategy '{}' but this is {}", strategy, name()));
+    if (state.at("version").get<std::int64_t>() != 1)
+      throw InputError("[search] the state is of another version of " + name());
     generation = state.at("generation").get<std::int64_t>();
     done = state.at("done").get<std::int64_t>();
     told = state.at("told").get<std::int64_t>();
@@ -157,11 +162,13 @@ void GenerationalStrategy::load(const std::string& text, std::span<const Candida
 
   const std::size_t before = candidates.size() - static_cast<std::size_t>(done);
   for (std::size_t i = 0; i < candidates.size(); ++i) {
-    if (std::cmp_not_equal(candidates[i].factors.size(), space_.geometry.pairs())) throw damaged("a candidate has another size");
+    if (std::cmp_not_equal(candidates[i].factors.size(), space_.geometry.pairs()))
+      throw damaged("a candidate has another size");
     if (i == before && done > 0) pending_ = propose(static_cast<std::int32_t>(generation), told_);
     remember(candidates[i], objectives[i]);
   }
-  if (digest != fmt::format("{:016x}", digest_)) throw damaged("its digest is not that of the candidates and objectives told");
+  if (digest != fmt::format("{:016x}", digest_))
+    throw damaged("its digest is not that of the candidates and objectives told");
   if (done > 0 && std::cmp_greater_equal(done, pending_.size())) throw damaged("its counters contradict each other");
   generation_ = static_cast<std::int32_t>(generation);
   done_ = static_cast<std::size_t>(done);

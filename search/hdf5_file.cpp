@@ -70,13 +70,20 @@ Scoped enum_type(const char* const* names, std::size_t count) {
 
 Scoped element_type(Element element) {
   switch (element) {
-    case Element::u8: return {H5Tcopy(H5T_STD_U8LE), H5Tclose};
-    case Element::i32: return {H5Tcopy(H5T_STD_I32LE), H5Tclose};
-    case Element::i64: return {H5Tcopy(H5T_STD_I64LE), H5Tclose};
-    case Element::f64: return {H5Tcopy(H5T_IEEE_F64LE), H5Tclose};
-    case Element::origin: return enum_type(kOriginNames, std::size(kOriginNames));
-    case Element::status: return enum_type(kStatusNames, std::size(kStatusNames));
-    case Element::text64: return text_type(kTextBytes);
+    case Element::u8:
+      return {H5Tcopy(H5T_STD_U8LE), H5Tclose};
+    case Element::i32:
+      return {H5Tcopy(H5T_STD_I32LE), H5Tclose};
+    case Element::i64:
+      return {H5Tcopy(H5T_STD_I64LE), H5Tclose};
+    case Element::f64:
+      return {H5Tcopy(H5T_IEEE_F64LE), H5Tclose};
+    case Element::origin:
+      return enum_type(kOriginNames, std::size(kOriginNames));
+    case Element::status:
+      return enum_type(kStatusNames, std::size(kStatusNames));
+    case Element::text64:
+      return text_type(kTextBytes);
   }
   throw Hdf5Error("unknown element");
 }
@@ -146,8 +153,8 @@ T read_scalar(hid_t object, const std::string& name) {
   return value;
 }
 
-void write_simple(hid_t group, const std::string& name, hid_t file_type, hid_t memory, hsize_t count, const void* values,
-                  const std::string& label) {
+void write_simple(hid_t group, const std::string& name, hid_t file_type, hid_t memory, hsize_t count,
+                  const void* values, const std::string& label) {
   Scoped space(H5Screate_simple(1, &count, nullptr), H5Sclose);
   Scoped dataset(H5Dcreate2(group, name.c_str(), file_type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose);
   if (count > 0) check(H5Dwrite(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values));
@@ -185,7 +192,8 @@ std::size_t checked_size(hid_t dataset, const std::vector<std::uint64_t>& extent
   return static_cast<std::size_t>(values);
 }
 
-void read_rows(hid_t dataset, const std::vector<std::uint64_t>& extents, std::uint64_t rows, hid_t memory, void* values) {
+void read_rows(hid_t dataset, const std::vector<std::uint64_t>& extents, std::uint64_t rows, hid_t memory,
+               void* values) {
   std::vector<hsize_t> start(extents.size(), 0), count(extents.begin(), extents.end());
   count[0] = rows;
   Scoped file_space(H5Dget_space(dataset), H5Sclose);
@@ -199,7 +207,8 @@ std::vector<char> padded(const std::vector<std::string>& values, std::size_t byt
   for (std::size_t i = 0; i < values.size(); ++i) {
     std::size_t length = std::min(values[i].size(), bytes);
     // Not in the middle of a UTF-8 character.
-    while (length < values[i].size() && length > 0 && (static_cast<unsigned char>(values[i][length]) & 0xC0) == 0x80) --length;
+    while (length < values[i].size() && length > 0 && (static_cast<unsigned char>(values[i][length]) & 0xC0) == 0x80)
+      --length;
     std::memcpy(text.data() + i * bytes, values[i].data(), length);
   }
   return text;
@@ -208,6 +217,7 @@ std::vector<char> padded(const std::vector<std::string>& values, std::size_t byt
 }  // namespace
 
 Hdf5Silence::Hdf5Silence() {
+  [[maybe_unused]] static const herr_t no_exit_handler = H5dont_atexit();
   H5E_auto2_t function = nullptr;
   H5Eget_auto2(H5E_DEFAULT, &function, &data_);
   function_ = reinterpret_cast<void*>(function);
@@ -237,7 +247,12 @@ Hdf5Object Hdf5Object::open_swmr_writer(const std::filesystem::path& file) {
 }
 
 Hdf5Object Hdf5Object::open_reader(const std::filesystem::path& file) {
-  return {check(H5Fopen(file.c_str(), H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, access_list())), Kind::file};
+  // A piece of metadata with a wrong checksum may be half written: HDF5 reads it again, waiting 1, 2, 4, ... ns
+  // between. Its own limit of 100 times is for ever on a damaged file; 22 times are 4 ms.
+  constexpr unsigned kReadAttempts = 22;
+  const Scoped list = access_list();
+  check(H5Pset_metadata_read_attempts(list, kReadAttempts));
+  return {check(H5Fopen(file.c_str(), H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, list)), Kind::file};
 }
 
 void Hdf5Object::flush_file() const { check(H5Fflush(id_, H5F_SCOPE_GLOBAL)); }
@@ -273,10 +288,11 @@ void Hdf5Object::set_attribute(const std::string& name, std::uint64_t value) con
 void Hdf5Object::set_attribute(const std::string& name, double value) const {
   write_scalar(id_, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &value);
 }
+// Fixed length: it lies in the object header, under its checksum. HDF5 1.10 follows a damaged heap of variable-length
+// strings into a segmentation fault.
 void Hdf5Object::set_attribute(const std::string& name, const std::string& value) const {
-  const Scoped type = text_type(H5T_VARIABLE);
-  const char* text = value.c_str();
-  write_scalar(id_, name, type, type, &text);
+  const Scoped type = text_type(std::max<std::size_t>(value.size(), 1));
+  write_scalar(id_, name, type, type, value.c_str());
 }
 
 std::int64_t Hdf5Object::i64_attribute(const std::string& name) const { return read_scalar<std::int64_t>(id_, name); }
@@ -288,19 +304,19 @@ std::string Hdf5Object::text_attribute(const std::string& name) const {
   Scoped space(H5Aget_space(attribute), H5Sclose);
   Scoped file_type(H5Aget_type(attribute), H5Tclose);
   if (H5Sget_simple_extent_npoints(space) != 1 || H5Tget_class(file_type) != H5T_STRING ||
-      check(H5Tis_variable_str(file_type)) == 0) {
+      check(H5Tis_variable_str(file_type)) > 0) {
     throw Hdf5Error(fmt::format("attribute '{}' is not a text", name));
   }
-  const Scoped type = text_type(H5T_VARIABLE);
-  char* text = nullptr;
-  check(H5Aread(attribute, type, &text));
-  std::string value = text == nullptr ? std::string() : std::string(text, strnlen(text, kMaxAttributeBytes));
-  H5free_memory(text);
+  const std::size_t bytes = H5Tget_size(file_type);
+  if (bytes > kMaxAttributeBytes) throw Hdf5Error(fmt::format("attribute '{}' is too long", name));
+  std::string value(bytes, '\0');
+  check(H5Aread(attribute, file_type, value.data()));
+  value.resize(strnlen(value.data(), bytes));
   return value;
 }
 
 Hdf5Object Hdf5Object::create_dataset(const DatasetLayout& layout) const {
-  constexpr std::uint64_t kChunkBytes = 65536;
+  constexpr std::uint64_t kChunkBytes = 16384, kChunkRows = 256;  // a job has tens to thousands of rows
   const Scoped type = element_type(layout.element);
   std::vector<hsize_t> extents{0}, limits{H5S_UNLIMITED}, chunk{1};
   std::uint64_t row_bytes = H5Tget_size(type);
@@ -310,7 +326,8 @@ Hdf5Object Hdf5Object::create_dataset(const DatasetLayout& layout) const {
     chunk.push_back(std::clamp<std::uint64_t>(kChunkBytes / row_bytes, 1, extent));
     row_bytes *= chunk.back();
   }
-  chunk[0] = std::clamp<std::uint64_t>(kChunkBytes / row_bytes, 1, 1024);
+  chunk[0] =
+      std::clamp<std::uint64_t>(kChunkBytes / row_bytes, 1, layout.element == Element::u8 ? kChunkBytes : kChunkRows);
   Scoped space(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), limits.data()), H5Sclose);
   Scoped properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
   check(H5Pset_chunk(properties, static_cast<int>(chunk.size()), chunk.data()));
@@ -325,13 +342,15 @@ Hdf5Object Hdf5Object::open_dataset(const std::string& name) const {
   return {check(H5Dopen2(id_, name.c_str(), H5P_DEFAULT)), Kind::object};
 }
 
-void Hdf5Object::write_fixed(const std::string& name, std::span<const std::int64_t> values, const std::string& label) const {
+void Hdf5Object::write_fixed(const std::string& name, std::span<const std::int64_t> values,
+                             const std::string& label) const {
   write_simple(id_, name, H5T_STD_I64LE, H5T_NATIVE_INT64, values.size(), values.data(), label);
 }
 void Hdf5Object::write_fixed(const std::string& name, std::span<const double> values, const std::string& label) const {
   write_simple(id_, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, values.size(), values.data(), label);
 }
-void Hdf5Object::write_fixed(const std::string& name, const std::vector<std::string>& values, const std::string& label) const {
+void Hdf5Object::write_fixed(const std::string& name, const std::vector<std::string>& values,
+                             const std::string& label) const {
   std::size_t bytes = 1;
   for (const std::string& value : values) bytes = std::max(bytes, value.size());
   const Scoped type = text_type(bytes);

@@ -18,7 +18,8 @@ class Hdf5Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// While it lives, HDF5 prints nothing to stderr.
+/// While it lives, HDF5 prints nothing to stderr. To be made before any other use of HDF5: the first one also tells the
+/// library to leave files that are still open at exit alone.
 class Hdf5Silence {
  public:
   Hdf5Silence();
@@ -39,9 +40,9 @@ enum class Element { u8, i32, i64, f64, origin, status, text64 };
 struct DatasetLayout {
   std::string name;
   Element element = Element::f64;
-  std::vector<std::uint64_t> row;         ///< extents after the first; empty: one value a row
-  std::vector<std::string> labels;        ///< of all dimensions
-  std::string unit;                       ///< empty: none
+  std::vector<std::uint64_t> row;   ///< extents after the first; empty: one value a row
+  std::vector<std::string> labels;  ///< of all dimensions
+  std::string unit;                 ///< empty: none
 };
 
 /// A file, group or data set.
@@ -67,6 +68,8 @@ class Hdf5Object {
   static Hdf5Object open_reader(const std::filesystem::path& file);
   /// Closes now; throws what the destructor would swallow (pending writes that fail).
   void close();
+  /// Lets go without closing, as a kill would: for a file that could not be written, which closing would spoil.
+  void abandon() { kind_ = Kind::none; }
   void flush_file() const;
 
   Hdf5Object create_group(const std::string& name) const;

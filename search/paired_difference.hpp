@@ -11,9 +11,9 @@
 namespace longrope::search {
 
 struct PairedDifference {
-  double nats_per_token = 0.0;    ///< mean NLL of a minus mean NLL of b, token-weighted
-  double standard_error = 0.0;    ///< of it; NaN with fewer than two clusters
-  std::int64_t clusters = 0;      ///< documents; windows when there is one document only
+  double nats_per_token = 0.0;  ///< mean NLL of a minus mean NLL of b, token-weighted
+  double standard_error = 0.0;  ///< of it; NaN with fewer than two clusters
+  std::int64_t clusters = 0;    ///< documents; windows when there is one document only
 };
 
 /// a, b, windows: [W], same windows. Precondition: tokens equal pairwise. NaN scores give NaN.

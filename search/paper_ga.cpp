@@ -18,7 +18,8 @@ PaperGa::Genes PaperGa::mutate(const Genes& parent, const Seen& seen, RandomStre
       const std::int64_t low = i == 0 ? 0 : grid_.first_at_least(factors[i - 1]);
       const std::int64_t high = i + 1 == factors.size() ? grid_.size() - 1 : grid_.last_at_most(factors[i + 1]);
       if (low > high) continue;  // neighbours off the grid with no grid value between them
-      factors[i] = FactorGrid::value(low + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(high - low + 1))));
+      factors[i] =
+          FactorGrid::value(low + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(high - low + 1))));
     }
     if (space().search_start_tokens && random.uniform() < kProbability) {
       child.start_tokens = kPaperStartTokens[random.below(std::size(kPaperStartTokens))];
@@ -42,7 +43,8 @@ bool PaperGa::cross(const Genes& a, const Genes& b, const Seen& seen, RandomStre
 
 std::vector<Proposal> PaperGa::first_population() const {
   const std::int32_t start_tokens = space().search_start_tokens ? 0 : space().start_tokens;
-  const Genes seeds[] = {{space().pi_factors, start_tokens}, {space().ntk_factors, start_tokens}, {space().yarn_factors, start_tokens}};
+  const Genes seeds[] = {
+      {space().pi_factors, start_tokens}, {space().ntk_factors, start_tokens}, {space().yarn_factors, start_tokens}};
   constexpr std::size_t kSeeds = std::size(seeds);
   Seen seen(std::begin(seeds), std::end(seeds));
   std::vector<Proposal> population;
@@ -52,14 +54,16 @@ std::vector<Proposal> PaperGa::first_population() const {
     const std::size_t parent = k % kSeeds;
     const Genes child = mutate(seeds[parent], seen, random);
     seen.insert(child);
-    population.push_back({Origin::mutation, {static_cast<std::int64_t>(parent), -1}, child.factors, child.start_tokens});
+    population.push_back(
+        {Origin::mutation, {static_cast<std::int64_t>(parent), -1}, child.factors, child.start_tokens});
   }
   return population;
 }
 
 std::int64_t PaperGa::told_before(std::int32_t generation) const {
   if (generation <= 0) return 0;
-  return static_cast<std::int64_t>(kPopulation) + static_cast<std::int64_t>(kMutations + kCrossovers) * (generation - 1);
+  return static_cast<std::int64_t>(kPopulation) +
+         static_cast<std::int64_t>(kMutations + kCrossovers) * (generation - 1);
 }
 
 std::vector<Proposal> PaperGa::propose(std::int32_t generation, std::span<const Individual> told) {

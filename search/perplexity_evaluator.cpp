@@ -133,8 +133,9 @@ std::vector<EvalResult> PerplexityEvaluator::evaluate(std::span<const model::Rop
       result.objective = std::numeric_limits<double>::quiet_NaN();
       const auto bad = std::find_if(result.windows.begin(), result.windows.end(),
                                     [](const WindowScore& score) { return !std::isfinite(score.nll_nats); });
-      result.reason = bad == result.windows.end() ? "the perplexity overflows"
-                                                  : fmt::format("window {}: the NLL is not finite", bad - result.windows.begin());
+      result.reason = bad == result.windows.end()
+                          ? "the perplexity overflows"
+                          : fmt::format("window {}: the NLL is not finite", bad - result.windows.begin());
     }
   }
   return results;

@@ -18,7 +18,8 @@ std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter,
 /// {block, candidate, generation, stage ^ (purpose << 16)}; stages below 65536. Part of the store's resume contract.
 class RandomStream {
  public:
-  RandomStream(std::uint64_t seed, std::uint32_t stage, std::uint32_t generation, std::uint32_t candidate, Purpose purpose);
+  RandomStream(std::uint64_t seed, std::uint32_t stage, std::uint32_t generation, std::uint32_t candidate,
+               Purpose purpose);
 
   std::uint32_t next_u32();
   /// Uniform in [0, 1), 53 bits.

@@ -29,7 +29,8 @@ std::vector<Proposal> ReleaseGa::first_population() const {
 
 std::int64_t ReleaseGa::told_before(std::int32_t generation) const {
   if (generation <= 0) return 0;
-  return static_cast<std::int64_t>(kPopulation) + static_cast<std::int64_t>(kMutations + kCrossovers) * (generation - 1);
+  return static_cast<std::int64_t>(kPopulation) +
+         static_cast<std::int64_t>(kMutations + kCrossovers) * (generation - 1);
 }
 
 std::vector<Proposal> ReleaseGa::propose(std::int32_t generation, std::span<const Individual> told) {

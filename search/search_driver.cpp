@@ -25,7 +25,8 @@ class Stage {
       : transformer_(transformer),
         evaluator_(evaluator),
         options_(options),
-        strategy_(make_strategy(options.strategy, options.space, {options.header.seed, static_cast<std::uint32_t>(options.header.stage.index)})),
+        strategy_(make_strategy(options.strategy, options.space,
+                                {options.header.seed, static_cast<std::uint32_t>(options.header.stage.index)})),
         writer_(open_store()) {
     earlier_evaluations_ = evaluations();
   }
@@ -76,7 +77,8 @@ class Stage {
     std::int64_t best = -1;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       if (std::isnan(rows_[i].result.objective)) continue;
-      if (best < 0 || less_nan_last(rows_[i].result.objective, rows_[static_cast<std::size_t>(best)].result.objective)) {
+      if (best < 0 ||
+          less_nan_last(rows_[i].result.objective, rows_[static_cast<std::size_t>(best)].result.objective)) {
         best = static_cast<std::int64_t>(i);
       }
     }
@@ -102,7 +104,8 @@ class Stage {
       }
     }
     const double run_s = std::chrono::duration<double>(Clock::now() - started_).count();
-    const double done = static_cast<double>(stored - earlier_evaluations_) + (scored_baselines_ ? 3.0 : 0.0) + in_flight;
+    const double done =
+        static_cast<double>(stored - earlier_evaluations_) + (scored_baselines_ ? 3.0 : 0.0) + in_flight;
     if (run_s > 0.0 && done > 0.0) p.evaluations_per_s = done / run_s;
     const double left = static_cast<double>(options_.budget - stored) - (baselines ? -3.0 : 0.0) - in_flight;
     p.remaining_s = p.evaluations_per_s > 0.0 ? std::max(0.0, left) / p.evaluations_per_s : kNan;
@@ -134,7 +137,6 @@ class Stage {
   }
 
   void score_baselines() {
-    const model::RopeGeometry& geometry = options_.space.geometry;
     std::vector<model::RopeTable> tables;
     for (const char* name : kBaselineNames) {
       tables.push_back(model::make_rope_table(model::RopeSpec::parse(name), transformer_.config(),
@@ -146,7 +148,7 @@ class Stage {
       Candidate candidate;
       candidate.id = static_cast<std::int64_t>(i);
       candidate.origin = Origin::baseline;
-      candidate.factors = tables[i].factors(geometry);
+      candidate.factors = tables[i].factors;
       candidate.attention_factor = tables[i].attention_factor;
       rows.push_back({candidate, results[i]});
     }
@@ -225,8 +227,7 @@ class Stage {
 Space make_space(const model::ModelConfig& config, std::int64_t target_length) {
   Space space;
   space.geometry = config.rope;
-  space.scale =
-      std::max(1.0, static_cast<double>(target_length) / static_cast<double>(config.rope.original_length));
+  space.scale = std::max(1.0, static_cast<double>(target_length) / static_cast<double>(config.rope.original_length));
   space.attention_factor = model::longrope_attention_factor(space.scale, config.rope.original_length);
   space.pi_factors = model::pi_factors(config.rope, space.scale);
   space.ntk_factors = model::ntk_factors(config.rope, space.scale);

@@ -17,22 +17,22 @@ namespace longrope::search {
 
 /// Where a stage stands.
 struct StageProgress {
-  std::int32_t generation = -1;      ///< the one in flight; -1: baselines
-  std::int64_t evaluations = 0;      ///< of the strategy, finished
-  std::int64_t budget = 0;           ///< evaluations at most
-  double best_ppl = 0.0;             ///< of strategy and baselines; NaN: none yet
-  double baseline_ppl = 0.0;         ///< best of PI, NTK and YaRN; NaN: not known yet
-  double evaluations_per_s = 0.0;    ///< of this run; 0: not known yet
-  double remaining_s = 0.0;          ///< NaN: not known yet
+  std::int32_t generation = -1;    ///< the one in flight; -1: baselines
+  std::int64_t evaluations = 0;    ///< of the strategy, finished
+  std::int64_t budget = 0;         ///< evaluations at most
+  double best_ppl = 0.0;           ///< of strategy and baselines; NaN: none yet
+  double baseline_ppl = 0.0;       ///< best of PI, NTK and YaRN; NaN: not known yet
+  double evaluations_per_s = 0.0;  ///< of this run; 0: not known yet
+  double remaining_s = 0.0;        ///< NaN: not known yet
 };
 
 struct StageOptions {
   std::filesystem::path store;
   bool resume = false;
-  StoreHeader header;      ///< what the store says of the job, and what a resumed one must agree with
-  std::string strategy;    ///< see strategy_names()
+  StoreHeader header;    ///< what the store says of the job, and what a resumed one must agree with
+  std::string strategy;  ///< see strategy_names()
   Space space;
-  std::int64_t budget = 0; ///< evaluations of the strategy, >= 1
+  std::int64_t budget = 0;  ///< evaluations of the strategy, >= 1
   const std::atomic<bool>* stop = nullptr;
   std::function<void(const StageProgress&)> on_task;        ///< often, from any thread; may be empty
   std::function<void(const StageProgress&)> on_generation;  ///< after each one is stored; may be empty

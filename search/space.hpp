@@ -13,10 +13,10 @@ inline constexpr std::int32_t kPaperStartTokens[] = {0, 1, 2, 4, 8, 12, 16, 20, 
 
 struct Space {
   model::RopeGeometry geometry;
-  double scale = 1.0;               ///< s = target length / L0, >= 1
-  double attention_factor = 1.0;    ///< of every candidate
-  bool search_start_tokens = false; ///< over kPaperStartTokens
-  std::int32_t start_tokens = 0;    ///< of every candidate when not searched
+  double scale = 1.0;                ///< s = target length / L0, >= 1
+  double attention_factor = 1.0;     ///< of every candidate
+  bool search_start_tokens = false;  ///< over kPaperStartTokens
+  std::int32_t start_tokens = 0;     ///< of every candidate when not searched
   /// Factors of the formulas at `scale`, [d/2]: what first populations are made of.
   std::vector<double> pi_factors;
   std::vector<double> ntk_factors;

@@ -1,5 +1,5 @@
-// The HDF5 file of a job, schema version 1: appended generation by generation, readable while it grows (SWMR), resumable
-// after a kill. Only this file's implementation calls HDF5 for writing.
+// The HDF5 file of a job, schema version 1: appended generation by generation, readable while it grows (SWMR),
+// resumable after a kill. Only this file's implementation calls HDF5 for writing.
 //
 // Crash safety: a generation counts once its row in /stages/NAME/generations/generation is flushed, which happens last.
 // Neither resuming nor finishing writes into the file that is there: committed rows are read, written to a new file
@@ -36,12 +36,12 @@ struct StoreStage {
   std::string name = "main";
   std::int32_t index = 0;
   std::int64_t target_length = 0;
-  std::string base;      ///< "" or STAGE/ID
+  std::string base;  ///< "" or STAGE/ID
   std::string strategy;
-  std::string options;   ///< JSON of everything that decides the result (space, precision, budget-independent)
-  std::string objectives;  ///< "ppl@2048"
-  std::int64_t budget = 0;   ///< full evaluations
-  std::string status;        ///< running, interrupted, done
+  std::string options;      ///< JSON of everything that decides the result (space, precision, budget-independent)
+  std::string objectives;   ///< "ppl@2048"
+  std::int64_t budget = 0;  ///< full evaluations
+  std::string status;       ///< running, interrupted, done
 };
 
 struct StoreHeader {
@@ -56,14 +56,15 @@ struct StoreHeader {
 /// A generation that a budget cut in two has two of these.
 struct StoreGeneration {
   std::int32_t generation = -1;
-  std::int64_t best_id = -1;   ///< best of all strategy candidates so far; -1: none yet
-  double best_objective = 0.0; ///< NaN: none yet
+  std::int64_t best_id = -1;     ///< best of all strategy candidates so far; -1: none yet
+  double best_objective = 0.0;   ///< NaN: none yet
   std::int64_t evaluations = 0;  ///< rows of /evaluations so far, baselines included
   double cost = 0.0;             ///< full evaluations so far
   double elapsed_s = 0.0;        ///< seconds of the job so far, all sessions together
 };
 
-/// Ids are the row's position. `windows` may be empty for a candidate that was not scored; it is read back as NaN and 0.
+/// Ids are the row's position. `windows` may be empty for a candidate that was not scored; it is read back as NaN and
+/// 0.
 struct StoreRow {
   Candidate candidate;
   EvalResult result;
@@ -72,10 +73,10 @@ struct StoreRow {
 /// Everything a store holds, in memory.
 struct StoreContents {
   StoreHeader header;
-  std::vector<StoreRow> rows;               ///< committed ones only
+  std::vector<StoreRow> rows;  ///< committed ones only
   std::vector<StoreGeneration> generations;
-  std::vector<std::string> states;          ///< strategy state after each generation
-  bool open_for_write = false;              ///< the file carries the flag of a writer (running, or killed)
+  std::vector<std::string> states;  ///< strategy state after each generation
+  bool open_for_write = false;      ///< the file carries the flag of a writer (running, or killed)
 };
 
 /// A table exported from a store, as /tables/NAME holds it.
@@ -93,24 +94,23 @@ std::vector<StoreTable> read_store_tables(const std::filesystem::path& file);
 /// The one writer of a store.
 class StoreWriter {
  public:
-  /// Creates `file` whole (temporary name, fsync, rename). Throws InputError if it exists (hint: --resume), RuntimeError
-  /// if it cannot be written.
-  /// `header.stage.status` is what the file says while it is written: "running".
+  /// Creates `file` whole (temporary name, fsync, rename). Throws InputError if it exists (hint: --resume),
+  /// RuntimeError if it cannot be written. `header.stage.status` is what the file says while it is written: "running".
   static StoreWriter create(const std::filesystem::path& file, const StoreHeader& header);
-  /// Rewrites the committed part of `file` and continues it; `contents` gets that part. Throws InputError when the model,
-  /// corpus, stage (name, index, base, target length, objectives), strategy, options or seed differ (saying which and how),
-  /// or when another process writes it. Budget and status may differ and are updated; creation time and command line stay
-  /// those of the first session, and so do tables.
+  /// Rewrites the committed part of `file` and continues it; `contents` gets that part. Throws InputError when the
+  /// model, corpus, stage (name, index, base, target length, objectives), strategy, options or seed differ (saying
+  /// which and how), or when another process writes it. Budget and status may differ and are updated; creation time and
+  /// command line stay those of the first session, and so do tables.
   static StoreWriter resume(const std::filesystem::path& file, const StoreHeader& header, StoreContents& contents);
   ~StoreWriter();
   StoreWriter(StoreWriter&&) noexcept;
   StoreWriter& operator=(StoreWriter&&) noexcept;
 
-  /// Appends one generation and flushes it to disk. Throws RuntimeError if the disk fails; the store then still holds all
-  /// generations before. Throws std::logic_error if ids, sizes or counts do not fit.
+  /// Appends one generation and flushes it to disk. Throws RuntimeError if the disk fails; the store then still holds
+  /// all generations before. Throws std::logic_error if ids, sizes or counts do not fit.
   void append(const std::vector<StoreRow>& rows, const StoreGeneration& generation, const std::string& strategy_state);
-  /// Ends writing and sets the stage's status ("done" or "interrupted"), adding /tables entries (one of the same name is
-  /// replaced). Nothing can be appended afterwards. Throws RuntimeError if the disk fails.
+  /// Ends writing and sets the stage's status ("done" or "interrupted"), adding /tables entries (one of the same name
+  /// is replaced). Nothing can be appended afterwards. Throws RuntimeError if the disk fails.
   void finish(const std::string& status, const std::vector<StoreTable>& tables);
 
  private:

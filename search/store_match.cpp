@@ -14,13 +14,15 @@ class Comparison {
   template <typename T>
   void same(const char* what, const T& stored, const T& job) const {
     if (stored == job) return;
-    throw InputError(fmt::format("[store] {} holds {} '{}' but this job's is '{}' (--resume continues the same job only)",
-                                 file_.string(), what, stored, job));
+    throw InputError(
+        fmt::format("[store] {} holds {} '{}' but this job's is '{}' (--resume continues the same job only)",
+                    file_.string(), what, stored, job));
   }
 
   void same(const char* what, const std::vector<std::int64_t>& stored, const std::vector<std::int64_t>& job) const {
     same(fmt::format("number of windows").c_str(), stored.size(), job.size());
-    for (std::size_t w = 0; w < stored.size(); ++w) same(fmt::format("{} of window {}", what, w).c_str(), stored[w], job[w]);
+    for (std::size_t w = 0; w < stored.size(); ++w)
+      same(fmt::format("{} of window {}", what, w).c_str(), stored[w], job[w]);
   }
 
  private:

@@ -1,12 +1,17 @@
 // Reading a store. Nothing in the file is trusted: extents, counts, enums and texts are checked before they are used.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <new>
+#include <stdexcept>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "kernels/error.hpp"
@@ -29,7 +34,8 @@ constexpr std::uint64_t kAllRows = std::numeric_limits<std::uint64_t>::max();
 
 /// A data set of the shape [at least rows, row...], its first `rows` rows; kAllRows: all of them.
 template <typename T>
-std::vector<T> column(const Hdf5Object& group, const char* name, std::uint64_t rows, const std::vector<std::uint64_t>& row = {}) {
+std::vector<T> column(const Hdf5Object& group, const char* name, std::uint64_t rows,
+                      const std::vector<std::uint64_t>& row = {}) {
   const Hdf5Object dataset = group.open_dataset(name);
   const std::vector<std::uint64_t> extents = dataset.extents();
   if (extents.size() != row.size() + 1 || !std::equal(row.begin(), row.end(), extents.begin() + 1)) {
@@ -57,8 +63,10 @@ StoreModel read_model(const Hdf5Object& file) {
   model.rotary_dim = group.i64_attribute("rotary_dim");
   model.original_length = group.i64_attribute("original_length");
   model.theta = group.f64_attribute("theta");
-  require(model.rotary_dim >= 2 && model.rotary_dim / 2 <= kMaxPairs && model.rotary_dim % 2 == 0, "rotary_dim is impossible");
-  require(model.original_length >= 1 && std::isfinite(model.theta) && model.theta > 0.0, "the model's geometry is impossible");
+  require(model.rotary_dim >= 2 && model.rotary_dim / 2 <= kMaxPairs && model.rotary_dim % 2 == 0,
+          "rotary_dim is impossible");
+  require(model.original_length >= 1 && std::isfinite(model.theta) && model.theta > 0.0,
+          "the model's geometry is impossible");
   return model;
 }
 
@@ -101,7 +109,8 @@ StoreStage read_stage(const Hdf5Object& group, const std::string& name) {
 
 std::vector<StoreGeneration> read_generations(const Hdf5Object& stage) {
   const Hdf5Object group = stage.open_group("generations");
-  const std::vector<std::int32_t> generation = column<std::int32_t>(group, "generation", kAllRows);  // the commits: first
+  const std::vector<std::int32_t> generation =
+      column<std::int32_t>(group, "generation", kAllRows);  // the commits: first
   const std::size_t count = generation.size();
   const auto best_id = column<std::int64_t>(group, "best_id", count);
   const auto best_objective = column<double>(group, "best_objective", count);
@@ -168,7 +177,8 @@ std::vector<StoreRow> read_rows(const Hdf5Object& stage, std::size_t count, std:
     }
     const auto first_factor = factors.begin() + static_cast<std::ptrdiff_t>(i * pairs);
     candidate.factors.assign(first_factor, first_factor + static_cast<std::ptrdiff_t>(pairs));
-    for (const double factor : candidate.factors) require(std::isfinite(factor) && factor > 0.0, "a factor is not positive");
+    for (const double factor : candidate.factors)
+      require(std::isfinite(factor) && factor > 0.0, "a factor is not positive");
     candidate.start_tokens = start_tokens[i];
     candidate.attention_factor = attention_factor[i];
     require(start_tokens[i] >= 0 && std::isfinite(attention_factor[i]), "a candidate is impossible");
@@ -203,8 +213,10 @@ StoreContents read_contents(const Hdf5Object& file) {
   header.stage = read_stage(stage, names[0]);
 
   contents.generations = read_generations(stage);
-  const std::size_t rows = contents.generations.empty() ? 0 : static_cast<std::size_t>(contents.generations.back().evaluations);
-  contents.rows = read_rows(stage, rows, static_cast<std::size_t>(header.model.rotary_dim / 2), header.corpus.window_document.size());
+  const std::size_t rows =
+      contents.generations.empty() ? 0 : static_cast<std::size_t>(contents.generations.back().evaluations);
+  contents.rows = read_rows(stage, rows, static_cast<std::size_t>(header.model.rotary_dim / 2),
+                            header.corpus.window_document.size());
   contents.states = read_states(stage, contents.generations.size());
   return contents;
 }
@@ -230,33 +242,45 @@ std::vector<StoreTable> read_tables(const Hdf5Object& file) {
   return tables;
 }
 
+[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& why) {
+  throw InputError(fmt::format("[store] {} {}", path.string(), why));
+}
+
+constexpr int kOpenForWrite = 1 | 4;  // write access, SWMR write access
+
 /// Opens the file, checks that it is a store of this schema, and calls read(file, flags).
 template <typename Read>
 auto read_checked(const std::filesystem::path& path, Read read) {
   const Hdf5Silence silence;
   std::error_code error;
   const std::filesystem::file_status status = std::filesystem::status(path, error);
-  if (!std::filesystem::exists(status)) throw InputError(fmt::format("[store] {} does not exist", path.string()));
-  if (!std::filesystem::is_regular_file(status)) throw InputError(fmt::format("[store] {} is not a regular file", path.string()));
-  if (!std::ifstream(path, std::ios::binary)) throw InputError(fmt::format("[store] {} cannot be opened for reading", path.string()));
-  const int flags = consistency_flags(path);
-  if (flags < 0) throw InputError(fmt::format("[store] {} is not a longrope store (no HDF5 file of version 3)", path.string()));
-  bool is_store = false;
-  try {
-    const Hdf5Object file = Hdf5Object::open_reader(path);
-    const std::int64_t version = file.i64_attribute("schema_version");
-    is_store = file.has("stages") && file.has("model") && file.has("corpus");
-    require(is_store, "groups are missing");
-    if (version != kSchemaVersion) {
-      throw InputError(fmt::format("[store] {} must have schema version {} but has {}", path.string(), kSchemaVersion, version));
+  if (!std::filesystem::exists(status)) refuse(path, "does not exist");
+  if (!std::filesystem::is_regular_file(status)) refuse(path, "is not a regular file");
+  if (!std::ifstream(path, std::ios::binary)) refuse(path, "cannot be opened for reading");
+  constexpr int kAttempts = 4;  // what a writer was just doing may look like damage
+  for (int attempt = 1;; ++attempt) {
+    const int flags = consistency_flags(path);
+    if (flags < 0) refuse(path, "is not a longrope store (no HDF5 file of version 3)");
+    bool is_store = false;
+    std::string why;
+    try {
+      const Hdf5Object file = Hdf5Object::open_reader(path);
+      const std::int64_t version = file.i64_attribute("schema_version");
+      is_store = file.has("stages") && file.has("model") && file.has("corpus");
+      require(is_store, "groups are missing");
+      if (version != kSchemaVersion)
+        refuse(path, fmt::format("must have schema version {} but has {}", kSchemaVersion, version));
+      return read(file, flags);
+    } catch (const Hdf5Error& failure) {
+      why = failure.what();
+    } catch (const Damaged& failure) {
+      why = failure.what();
+    } catch (const std::bad_alloc&) {
+      refuse(path, "does not fit into memory");
     }
-    return read(file, flags);
-  } catch (const Hdf5Error& failure) {
-    throw InputError(fmt::format("[store] {} {}: {}", path.string(), is_store ? "is damaged" : "is not a longrope store", failure.what()));
-  } catch (const Damaged& failure) {
-    throw InputError(fmt::format("[store] {} {}: {}", path.string(), is_store ? "is damaged" : "is not a longrope store", failure.what()));
-  } catch (const std::bad_alloc&) {
-    throw InputError(fmt::format("[store] {} does not fit into memory", path.string()));
+    const bool may_pass = (flags & kOpenForWrite) != 0 && attempt < kAttempts;
+    if (!may_pass) refuse(path, (is_store ? "is damaged: " : "is not a longrope store: ") + why);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
 }
 
@@ -264,9 +288,8 @@ auto read_checked(const std::filesystem::path& path, Read read) {
 
 StoreContents read_store(const std::filesystem::path& path) {
   return read_checked(path, [](const Hdf5Object& file, int flags) {
-    constexpr int kWriteAccess = 1, kSwmrAccess = 4;
     StoreContents contents = read_contents(file);
-    contents.open_for_write = (flags & (kWriteAccess | kSwmrAccess)) != 0;
+    contents.open_for_write = (flags & kOpenForWrite) != 0;
     return contents;
   });
 }

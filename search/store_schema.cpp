@@ -64,18 +64,18 @@ void write_stage(const Hdf5Object& stages, const StoreStage& stage, std::uint64_
               {"reason", Element::text64, {}, {"evaluation"}, ""},
               {"cost", Element::f64, {}, {"evaluation"}, "full evaluations"},
               {"elapsed_s", Element::f64, {}, {"evaluation"}, "s"}});
-  create_all(group.create_group("generations"),
-             {{"best_id", Element::i64, {}, {"generation"}, ""},
-              {"best_objective", Element::f64, {}, {"generation"}, "perplexity"},
-              {"evaluations", Element::i64, {}, {"generation"}, ""},
-              {"cost", Element::f64, {}, {"generation"}, "full evaluations"},
-              {"elapsed_s", Element::f64, {}, {"generation"}, "s"},
-              {"generation", Element::i32, {}, {"generation"}, ""}});
+  create_all(group.create_group("generations"), {{"best_id", Element::i64, {}, {"generation"}, ""},
+                                                 {"best_objective", Element::f64, {}, {"generation"}, "perplexity"},
+                                                 {"evaluations", Element::i64, {}, {"generation"}, ""},
+                                                 {"cost", Element::f64, {}, {"generation"}, "full evaluations"},
+                                                 {"elapsed_s", Element::f64, {}, {"generation"}, "s"},
+                                                 {"generation", Element::i32, {}, {"generation"}, ""}});
   create_all(group.create_group("frontier"), {{"generation", Element::i32, {}, {"point"}, ""},
                                               {"id", Element::i64, {}, {"point"}, ""},
                                               {"objectives", Element::f64, {1}, {"point", "objective"}, "perplexity"}});
-  create_all(group.create_group("state"), {{"bytes", Element::u8, {}, {"byte"}, ""},
-                                           {"index", Element::i64, {3}, {"generation", "generation_offset_length"}, ""}});
+  create_all(group.create_group("state"),
+             {{"bytes", Element::u8, {}, {"byte"}, ""},
+              {"index", Element::i64, {3}, {"generation", "generation_offset_length"}, ""}});
 }
 
 void write_tables(const Hdf5Object& file, const std::vector<StoreTable>& tables) {
@@ -108,7 +108,8 @@ void append_one(const Hdf5Object& dataset, T value) {
 }  // namespace
 
 bool is_group_name(const std::string& name) {
-  if (name.empty() || name.size() > static_cast<std::size_t>(kMaxNameBytes) || name == "." || name == "..") return false;
+  if (name.empty() || name.size() > static_cast<std::size_t>(kMaxNameBytes) || name == "." || name == "..")
+    return false;
   return std::none_of(name.begin(), name.end(), [](unsigned char c) { return c == '/' || c < 0x20 || c == 0x7f; });
 }
 
@@ -129,11 +130,20 @@ StageAppender::StageAppender(const Hdf5Object& file, const StoreHeader& header)
     : pairs_(static_cast<std::size_t>(header.model.rotary_dim / 2)), windows_(header.corpus.window_document.size()) {
   const Hdf5Object stage = file.open_group("stages").open_group(header.stage.name);
   const Hdf5Object evaluations = stage.open_group("evaluations");
-  const std::pair<Hdf5Object*, const char*> columns[] = {
-      {&id_, "id"}, {&generation_, "generation"}, {&origin_, "origin"}, {&parents_, "parents"}, {&factors_, "factors"},
-      {&start_tokens_, "start_tokens"}, {&attention_factor_, "attention_factor"}, {&nll_nats_, "nll_nats"},
-      {&tokens_, "tokens"}, {&objectives_, "objectives"}, {&status_, "status"}, {&reason_, "reason"}, {&cost_, "cost"},
-      {&elapsed_s_, "elapsed_s"}};
+  const std::pair<Hdf5Object*, const char*> columns[] = {{&id_, "id"},
+                                                         {&generation_, "generation"},
+                                                         {&origin_, "origin"},
+                                                         {&parents_, "parents"},
+                                                         {&factors_, "factors"},
+                                                         {&start_tokens_, "start_tokens"},
+                                                         {&attention_factor_, "attention_factor"},
+                                                         {&nll_nats_, "nll_nats"},
+                                                         {&tokens_, "tokens"},
+                                                         {&objectives_, "objectives"},
+                                                         {&status_, "status"},
+                                                         {&reason_, "reason"},
+                                                         {&cost_, "cost"},
+                                                         {&elapsed_s_, "elapsed_s"}};
   for (const auto& [dataset, name] : columns) *dataset = evaluations.open_dataset(name);
   const Hdf5Object frontier = stage.open_group("frontier"), state = stage.open_group("state"),
                    generations = stage.open_group("generations");
@@ -210,16 +220,42 @@ void StageAppender::append(std::span<const StoreRow> rows, const StoreGeneration
   append_one<double>(generations_cost_, generation.cost);
   append_one<double>(generations_elapsed_s_, generation.elapsed_s);
   if (flush) {
-    for (const Hdf5Object* dataset :
-         {&id_, &generation_, &origin_, &parents_, &factors_, &start_tokens_, &attention_factor_, &nll_nats_, &tokens_,
-          &objectives_, &status_, &reason_, &cost_, &elapsed_s_, &frontier_generation_, &frontier_id_, &frontier_objectives_,
-          &state_bytes_, &state_index_, &best_id_, &best_objective_, &evaluations_, &generations_cost_,
-          &generations_elapsed_s_}) {
-      dataset->flush_dataset();
-    }
+    for (const Hdf5Object* dataset : all_but_commit()) dataset->flush_dataset();
   }
   append_one<std::int32_t>(generations_generation_, generation.generation);  // the commit
   if (flush) generations_generation_.flush_dataset();
+}
+
+std::vector<Hdf5Object*> StageAppender::all_but_commit() {
+  return {&id_,
+          &generation_,
+          &origin_,
+          &parents_,
+          &factors_,
+          &start_tokens_,
+          &attention_factor_,
+          &nll_nats_,
+          &tokens_,
+          &objectives_,
+          &status_,
+          &reason_,
+          &cost_,
+          &elapsed_s_,
+          &frontier_generation_,
+          &frontier_id_,
+          &frontier_objectives_,
+          &state_bytes_,
+          &state_index_,
+          &best_id_,
+          &best_objective_,
+          &evaluations_,
+          &generations_cost_,
+          &generations_elapsed_s_};
+}
+
+void StageAppender::abandon() {
+  for (Hdf5Object* dataset : all_but_commit()) dataset->abandon();
+  generations_generation_.abandon();
 }
 
 }  // namespace longrope::search

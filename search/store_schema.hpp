@@ -30,14 +30,20 @@ class StageAppender {
   /// its row of /generations only when all else of it is there.
   void append(std::span<const StoreRow> rows, const StoreGeneration& generation, const std::string& state, bool flush);
 
+  /// Lets go of the data sets without closing them.
+  void abandon();
+
  private:
   void append_rows(std::span<const StoreRow> rows);
+  /// All but /generations/generation.
+  std::vector<Hdf5Object*> all_but_commit();
 
   std::size_t pairs_, windows_;
   Hdf5Object id_, generation_, origin_, parents_, factors_, start_tokens_, attention_factor_, nll_nats_, tokens_,
       objectives_, status_, reason_, cost_, elapsed_s_;
   Hdf5Object frontier_generation_, frontier_id_, frontier_objectives_, state_bytes_, state_index_;
-  Hdf5Object best_id_, best_objective_, evaluations_, generations_cost_, generations_elapsed_s_, generations_generation_;
+  Hdf5Object best_id_, best_objective_, evaluations_, generations_cost_, generations_elapsed_s_,
+      generations_generation_;
   std::int64_t row_count_ = 0, state_size_ = 0;
 };
 

@@ -18,7 +18,8 @@ StoredChoice choose_from_store(const std::string& argument) {
   const std::string stage = selector.substr(0, slash);
   const StoreContents contents = read_store(file);
   if (!stage.empty() && stage != contents.header.stage.name) {
-    throw InputError(fmt::format("[store] {} has the stage \"{}\" but got \"{}\"", file, contents.header.stage.name, stage));
+    throw InputError(
+        fmt::format("[store] {} has the stage \"{}\" but got \"{}\"", file, contents.header.stage.name, stage));
   }
   const StoreRow* chosen = nullptr;
   if (slash != std::string::npos) {
@@ -43,18 +44,21 @@ StoredChoice choose_from_store(const std::string& argument) {
   return {*chosen, contents.header.stage.target_length, contents.header.model.original_length};
 }
 
-model::RopeTable resolve_rope_table(const model::RopeSpec& spec, const model::ModelConfig& config, std::int64_t length) {
+model::RopeTable resolve_rope_table(const model::RopeSpec& spec, const model::ModelConfig& config,
+                                    std::int64_t length) {
   if (spec.method != "store") return model::make_rope_table(spec, config, length);
   Candidate candidate = choose_from_store(spec.argument).row.candidate;
   if (static_cast<std::int64_t>(candidate.factors.size()) != config.rope.pairs()) {
     throw InputError(fmt::format("[--rope {}] the store's tables have {} factors but this model needs {}", spec.text,
                                  candidate.factors.size(), config.rope.pairs()));
   }
-  if (const auto it = spec.options.find("attention_factor"); it != spec.options.end()) candidate.attention_factor = it->second;
+  if (const auto it = spec.options.find("attention_factor"); it != spec.options.end())
+    candidate.attention_factor = it->second;
   if (const auto it = spec.options.find("start_tokens"); it != spec.options.end()) {
     candidate.start_tokens = static_cast<std::int32_t>(it->second);
   }
-  return model::RopeTable::from_factors(config.rope, candidate.factors, candidate.attention_factor, candidate.start_tokens);
+  return model::RopeTable::from_factors(config.rope, candidate.factors, candidate.attention_factor,
+                                        candidate.start_tokens);
 }
 
 }  // namespace longrope::search

@@ -45,12 +45,14 @@ void require_writable(const StoreHeader& header) {
   const StoreCorpus& corpus = header.corpus;
   const std::size_t windows = corpus.window_document.size();
   if (!(pairs >= 1 && pairs <= kMaxPairs)) {
-    throw InputError(fmt::format("[store] rotary_dim must be from 2 to {} but is {}", 2 * kMaxPairs, header.model.rotary_dim));
+    throw InputError(
+        fmt::format("[store] rotary_dim must be from 2 to {} but is {}", 2 * kMaxPairs, header.model.rotary_dim));
   }
   if (!(windows >= 1 && windows <= static_cast<std::size_t>(kMaxWindows))) {
     throw InputError(fmt::format("[store] the number of windows must be from 1 to {} but is {}", kMaxWindows, windows));
   }
-  if (!is_group_name(header.stage.name)) throw InputError(fmt::format("[store] '{}' cannot name a stage", header.stage.name));
+  if (!is_group_name(header.stage.name))
+    throw InputError(fmt::format("[store] '{}' cannot name a stage", header.stage.name));
   if (corpus.window_first_token.size() != windows || corpus.window_length.size() != windows ||
       corpus.document_tokens.size() != corpus.document_names.size()) {
     throw std::logic_error("StoreHeader: the corpus' columns differ in length");
@@ -58,7 +60,8 @@ void require_writable(const StoreHeader& header) {
 }
 
 /// Writes a whole store beside `file` and renames it to `file`. The lock that is returned holds it.
-FileLock write_whole_file(const fs::path& file, const StoreContents& contents, const std::vector<StoreTable>& tables, bool replace) {
+FileLock write_whole_file(const fs::path& file, const StoreContents& contents, const std::vector<StoreTable>& tables,
+                          bool replace) {
   const fs::path temporary = temporary_name(file);
   FileLock lock = FileLock::acquire(temporary, true);  // a leftover of a killed process is taken over
   try {
@@ -97,6 +100,24 @@ struct StoreWriter::Impl {
   FileLock lock;
   Hdf5Object hdf5;
   std::unique_ptr<StageAppender> appender;  // after hdf5: closed before it
+
+  bool failed = false;
+
+  void require_open() const {
+    if (failed)
+      throw RuntimeError(
+          fmt::format("[store] {} was given up after a failed write (--resume continues it)", file.string()));
+    if (!appender) throw std::logic_error("StoreWriter: append or finish after finish");
+  }
+
+  /// Closing a file that could not be written leaves a superblock that promises more than there is. Leave it as a kill
+  /// would: all that was committed can be read.
+  void give_up() {
+    failed = true;
+    appender->abandon();
+    appender.reset();
+    hdf5.abandon();
+  }
 
   void start() {
     write_checked(file, [&] {
@@ -146,26 +167,35 @@ StoreWriter StoreWriter::resume(const fs::path& path, const StoreHeader& header,
   return StoreWriter(std::move(impl));
 }
 
-void StoreWriter::append(const std::vector<StoreRow>& rows, const StoreGeneration& generation, const std::string& strategy_state) {
-  if (!impl_->appender) throw std::logic_error("StoreWriter::append after finish");
-  write_checked(impl_->file, [&] { impl_->appender->append(rows, generation, strategy_state, true); });
-  impl_->lock.sync(impl_->file);
+void StoreWriter::append(const std::vector<StoreRow>& rows, const StoreGeneration& generation,
+                         const std::string& strategy_state) {
+  impl_->require_open();
+  try {
+    write_checked(impl_->file, [&] { impl_->appender->append(rows, generation, strategy_state, true); });
+    impl_->lock.sync(impl_->file);
+  } catch (const RuntimeError&) {
+    impl_->give_up();
+    throw;
+  }
 }
 
 void StoreWriter::finish(const std::string& status, const std::vector<StoreTable>& tables) {
-  if (!impl_->appender) throw std::logic_error("StoreWriter::finish after finish");
-  write_checked(impl_->file, [&] {
-    impl_->appender.reset();
-    impl_->hdf5.close();
-  });
+  impl_->require_open();
   for (const StoreTable& table : tables) {
     std::erase_if(impl_->tables, [&](const StoreTable& old) { return old.name == table.name; });
     impl_->tables.push_back(table);
   }
   // Groups and attributes cannot be added to a file by anything that survives a kill in the midst of it: write it anew.
-  StoreContents contents = read_store(impl_->file);
-  contents.header.stage.status = status;
-  impl_->lock = write_whole_file(impl_->file, contents, impl_->tables, true);
+  try {
+    StoreContents contents = read_store(impl_->file);
+    contents.header.stage.status = status;
+    impl_->lock = write_whole_file(impl_->file, contents, impl_->tables, true);
+  } catch (...) {
+    impl_->give_up();
+    throw;
+  }
+  impl_->appender.reset();
+  impl_->hdf5 = Hdf5Object();
 }
 
 }  // namespace longrope::search

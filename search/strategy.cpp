@@ -13,7 +13,8 @@ std::vector<std::string> strategy_names() { return {"paper-ga", "release-ga"}; }
 std::unique_ptr<Strategy> make_strategy(const std::string& name, const Space& space, const StrategyOptions& options) {
   if (name == "paper-ga") return std::make_unique<PaperGa>(space, options);
   if (name == "release-ga") return std::make_unique<ReleaseGa>(space, options);
-  throw InputError(fmt::format("[search] strategy must be one of {} but got '{}'", fmt::join(strategy_names(), ", "), name));
+  throw InputError(
+      fmt::format("[search] strategy must be one of {} but got '{}'", fmt::join(strategy_names(), ", "), name));
 }
 
 }  // namespace longrope::search

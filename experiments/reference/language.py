@@ -10,7 +10,8 @@ that looks back therefore predicts better, the farther it can look. Some scenes 
 in filler, in the style of the passkey task of landmark attention, YaRN and LongRoPE.
 
 The text is ASCII on a single line, with no newline. It depends on the seed and on nothing else:
-random.Random with an integer or string seed is the same on every machine.
+random.Random with a string seed is the same on every machine. Files never hold a document of
+the training run: train.py numbers its documents, and files draw from seeds of another form.
 
     python3 language.py --documents 3 --bytes 60000 --seed 7 --out DIR
 """
@@ -233,7 +234,7 @@ def main():
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
     for seed in range(options.seed, options.seed + options.documents):
-        text = document(seed, options.words or options.bytes, "words" if options.words else "bytes")
+        text = document(f"file {seed}", options.words or options.bytes, "words" if options.words else "bytes")
         with open(os.path.join(options.out, f"{seed}.txt"), "w", encoding="ascii", newline="") as file:
             file.write(text)
 

@@ -226,7 +226,8 @@ def main():
     if not os.path.exists(o.tokenizer):
         make_tokenizer(o.tokenizer, o.vocabulary)
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=o.tokenizer)
-    log_file = open(os.path.join(o.out, "train.log") if rank == 0 else os.devnull, "w", encoding="ascii")
+    log_file = open(os.path.join(o.out, "train.log") if rank == 0 else os.devnull,
+                    "a" if o.resume else "w", encoding="ascii")
 
     def log(line):
         if rank == 0:
@@ -252,7 +253,7 @@ def main():
         f"text tokens {len(data.text)} prompts {len(data.prompts)}")
 
     warm = {"periodic": 38, "recall": 12, "repeat": 20, "passkey": 8, "language": 22}
-    main_mixture = {"periodic": 6, "recall": 4, "repeat": 5, "passkey": 13, "language": 72}
+    main_mixture = {"periodic": 8, "recall": 5, "repeat": 5, "passkey": 20, "language": 62}
     begin = last = time.time()
     step, seen, seen_last, losses, small = 0, 0, 0, [], True
     if o.resume:

@@ -2,9 +2,9 @@
 
 #include <cstring>
 
+#include "kernels/convert.hpp"
 #include "kernels/cpu/aligned.hpp"
 #include "kernels/cpu/check.hpp"
-#include "kernels/cpu/convert.hpp"
 #include "kernels/cpu/parallel.hpp"
 #include "kernels/cpu/row_kernels.hpp"
 
@@ -40,6 +40,7 @@ void require_activation(Matrix y, const char* where) {
 
 CpuEmbedding::CpuEmbedding(ConstMatrix weight) : vocabulary_(weight.rows), hidden_(weight.cols), dtype_(weight.dtype) {
   require(weight.rows > 0 && weight.cols > 0, "embedding", "the table must not be empty", weight.rows * weight.cols);
+  require_matrix(weight, "embedding", "the table", vocabulary_, hidden_, dtype_);
   const std::int64_t bytes = vocabulary_ * hidden_ * bytes_of(dtype_);
   rows_ = allocate_aligned(bytes);
   std::memcpy(rows_.get(), weight.data, static_cast<std::size_t>(bytes));

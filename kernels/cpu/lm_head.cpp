@@ -45,6 +45,7 @@ CpuLmHead::CpuLmHead(ConstMatrix weight, Precision precision)
       hidden_(weight.cols),
       activation_(precision == Precision::bf16 ? DType::bf16 : DType::f32) {
   require(vocabulary_ > 0, "lm_head", "the vocabulary must not be empty", vocabulary_);
+  require_matrix(weight, "lm_head", "weight", vocabulary_, hidden_, weight.dtype);
   const std::int64_t remainder = vocabulary_ % kVocabularyTile;
   if (vocabulary_ >= kVocabularyTile) full_tile_ = std::make_unique<Gemm>(hidden_, kVocabularyTile, precision, false);
   if (remainder != 0) last_tile_ = std::make_unique<Gemm>(hidden_, remainder, precision, false);

@@ -3,8 +3,8 @@
 #include <array>
 #include <cmath>
 
+#include "kernels/convert.hpp"
 #include "kernels/cpu/check.hpp"
-#include "kernels/cpu/convert.hpp"
 #include "kernels/cpu/parallel.hpp"
 
 namespace longrope::kernels {

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/convert.hpp"
 #include "kernels/cpu/aligned.hpp"
 #include "kernels/cpu/check.hpp"
-#include "kernels/cpu/convert.hpp"
 #include "kernels/cpu/parallel.hpp"
 
 namespace longrope::kernels {

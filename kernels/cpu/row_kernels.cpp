@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/cpu/convert.hpp"
+#include "kernels/convert.hpp"
 #include "kernels/cpu/simd.hpp"
 
 #undef HWY_TARGET_INCLUDE

@@ -1,5 +1,6 @@
 // Compiled where the build has no CUDA: defines the same symbol and says so.
 #include "kernels/backend.hpp"
+
 #include "kernels/error.hpp"
 
 namespace longrope::kernels {

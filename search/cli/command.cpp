@@ -41,7 +41,8 @@ bool parse_options(const std::string& usage, const po::options_description& opti
     if (values.count("config") != 0) {
       const auto file = values["config"].as<std::string>();
       std::ifstream in(file);
-      if (!in || !std::filesystem::is_regular_file(file)) throw InputError(fmt::format("[--config] cannot read {}", file));
+      if (!in || !std::filesystem::is_regular_file(file))
+        throw InputError(fmt::format("[--config] cannot read {}", file));
       po::store(po::parse_config_file(in, all), values);
     }
     po::notify(values);
@@ -55,7 +56,8 @@ std::int64_t parse_integer(const std::string& option, const std::string& text, s
   std::int64_t value = 0;
   const auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (code != std::errc() || stop != text.data() + text.size() || value < low || value > high) {
-    throw InputError(fmt::format("[--{}] must be a whole number from {} to {} but got \"{}\"", option, low, high, text));
+    throw InputError(
+        fmt::format("[--{}] must be a whole number from {} to {} but got \"{}\"", option, low, high, text));
   }
   return value;
 }

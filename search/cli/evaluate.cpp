@@ -31,13 +31,15 @@ struct Row {
 };
 
 /// All specs at one length.
-std::vector<Row> evaluate_length(const Session& session, const std::vector<model::RopeSpec>& specs, std::int64_t length) {
+std::vector<Row> evaluate_length(const Session& session, const std::vector<model::RopeSpec>& specs,
+                                 std::int64_t length) {
   const model::ModelConfig& config = session.transformer().config();
   std::vector<model::RopeTable> tables;
   for (const model::RopeSpec& spec : specs) tables.push_back(search::resolve_rope_table(spec, config, length));
   const search::PerplexityEvaluator evaluator(
       session.transformer(), session.corpus(),
-      model::make_windows(session.corpus(), session.protocol(), length, session.window_count()), session.rotation_precision());
+      model::make_windows(session.corpus(), session.protocol(), length, session.window_count()),
+      session.rotation_precision());
   const std::size_t tasks = tables.size() * evaluator.windows().size();
   std::atomic<std::size_t> finished{0};
   std::mutex mutex;
@@ -46,8 +48,9 @@ std::vector<Row> evaluate_length(const Session& session, const std::vector<model
     const std::size_t count = ++finished;
     const std::lock_guard lock(mutex);
     const double elapsed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-    live_line(fmt::format("length {}  windows {}/{}  {} left", length, count, tasks,
-                          format_duration(elapsed_s * static_cast<double>(tasks - count) / static_cast<double>(count))));
+    live_line(
+        fmt::format("length {}  windows {}/{}  {} left", length, count, tasks,
+                    format_duration(elapsed_s * static_cast<double>(tasks - count) / static_cast<double>(count))));
   };
   std::vector<search::EvalResult> results = evaluator.evaluate(tables, on_task, &stop_requested());
   live_line("");
@@ -62,21 +65,25 @@ std::vector<Row> evaluate_length(const Session& session, const std::vector<model
 }
 
 void print_table(const Session& session, const std::vector<Row>& rows) {
-  fmt::print("protocol {}, {} windows; difference: mean NLL minus that of the first rope, nats per token, +- standard error\n\n",
-             session.protocol().to_string(), session.window_count());
+  fmt::print(
+      "protocol {}, {} windows; difference: mean NLL minus that of the first rope, nats per token, +- standard "
+      "error\n\n",
+      session.protocol().to_string(), session.window_count());
   std::size_t width = 4;
   for (const Row& row : rows) width = std::max(width, row.rope.size());
-  fmt::print("{:<{}}  {:>8}  {:>10}  {:>21}  {:>9}  {:>8}\n", "rope", width, "length", "PPL", "difference", "tokens", "seconds");
+  fmt::print("{:<{}}  {:>8}  {:>10}  {:>21}  {:>9}  {:>8}\n", "rope", width, "length", "PPL", "difference", "tokens",
+             "seconds");
   for (const Row& row : rows) {
     std::int64_t tokens = 0;
     for (const search::WindowScore& window : row.result.windows) tokens += window.tokens;
     std::string difference = "-";
     if (&row != &rows.front() && row.rope != rows.front().rope) {
       difference = fmt::format("{:+.5f}", row.difference.nats_per_token);
-      if (std::isfinite(row.difference.standard_error)) difference += fmt::format(" +- {:.5f}", row.difference.standard_error);
+      if (std::isfinite(row.difference.standard_error))
+        difference += fmt::format(" +- {:.5f}", row.difference.standard_error);
     }
-    fmt::print("{:<{}}  {:>8}  {:>10.4f}  {:>21}  {:>9}  {:>8.2f}{}\n", row.rope, width, row.length, row.result.objective, difference,
-               tokens, row.result.elapsed_s,
+    fmt::print("{:<{}}  {:>8}  {:>10.4f}  {:>21}  {:>9}  {:>8.2f}{}\n", row.rope, width, row.length,
+               row.result.objective, difference, tokens, row.result.elapsed_s,
                row.result.status == search::Status::ok ? "" : "  " + row.result.reason);
   }
 }
@@ -92,8 +99,7 @@ Json to_json(const Session& session, const std::vector<Row>& rows) {
   root["numerics"] = session.numerics();
   root["results"] = Json::array();
   for (const Row& row : rows) {
-    const auto windows =
-        model::make_windows(session.corpus(), session.protocol(), row.length, session.window_count());
+    const auto windows = model::make_windows(session.corpus(), session.protocol(), row.length, session.window_count());
     Json item;
     item["rope"] = row.rope;
     item["length"] = row.length;
@@ -128,28 +134,31 @@ Json to_json(const Session& session, const std::vector<Row>& rows) {
 
 int run_evaluate(const std::vector<std::string>& arguments) {
   po::options_description options("Options");
-  options.add_options()
-      ("rope", po::value<std::vector<std::string>>()->composing(),
-       "scaling to evaluate, repeatable: NAME[:ARG][:key=value,...] with NAME config, none, pi, ntk, dynamic-ntk, yarn, llama3, "
-       "longrope:FILE or store:FILE[#STAGE[/ID]]; s is length/L0 unless factor= or target_length= says otherwise "
-       "(default: config)")
-      ("length", po::value<std::string>(), "window lengths in tokens, comma-separated (default: the checkpoint's original length)")
-      ("json", "print one JSON document instead of a table");
+  options.add_options()(
+      "rope", po::value<std::vector<std::string>>()->composing(),
+      "scaling to evaluate, repeatable: NAME[:ARG][:key=value,...] with NAME config, none, pi, ntk, dynamic-ntk, yarn, "
+      "llama3, "
+      "longrope:FILE or store:FILE[#STAGE[/ID]]; s is length/L0 unless factor= or target_length= says otherwise "
+      "(default: config)")("length", po::value<std::string>(),
+                           "window lengths in tokens, comma-separated (default: the checkpoint's original length)")(
+      "json", "print one JSON document instead of a table");
   po::options_description all;
   all.add(session_options()).add(options);
   po::variables_map values;
-  if (!parse_options("Usage: longrope evaluate --model DIR --text FILE... --rope SPEC... --length N[,N] [options]", all, arguments,
-                     values)) {
+  if (!parse_options("Usage: longrope evaluate --model DIR --text FILE... --rope SPEC... --length N[,N] [options]", all,
+                     arguments, values)) {
     return kDone;
   }
   std::vector<model::RopeSpec> specs;
   if (values.count("rope") != 0) {
-    for (const std::string& text : values["rope"].as<std::vector<std::string>>()) specs.push_back(model::RopeSpec::parse(text));
+    for (const std::string& text : values["rope"].as<std::vector<std::string>>())
+      specs.push_back(model::RopeSpec::parse(text));
   } else {
     specs.push_back(model::RopeSpec::parse("config"));
   }
   std::vector<std::int64_t> lengths;
-  if (values.count("length") != 0) lengths = parse_integers("length", values["length"].as<std::string>(), 2, kMaxLength);
+  if (values.count("length") != 0)
+    lengths = parse_integers("length", values["length"].as<std::string>(), 2, kMaxLength);
 
   const Session session(values);
   if (lengths.empty()) lengths.push_back(session.transformer().config().rope.original_length);

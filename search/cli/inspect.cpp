@@ -65,11 +65,13 @@ Json to_json(const std::string& file, const StoreContents& c) {
   stage["objectives"] = c.header.stage.objectives;
   stage["budget"] = c.header.stage.budget;
   stage["status"] = c.header.stage.status;
-  stage["evaluations"] = std::count_if(c.rows.begin(), c.rows.end(), [](const StoreRow& row) { return row.candidate.generation >= 0; });
+  stage["evaluations"] =
+      std::count_if(c.rows.begin(), c.rows.end(), [](const StoreRow& row) { return row.candidate.generation >= 0; });
   stage["cost_full_evaluations"] = c.generations.empty() ? 0.0 : c.generations.back().cost;
   stage["elapsed_s"] = c.generations.empty() ? 0.0 : c.generations.back().elapsed_s;
   stage["baselines"] = Json::object();
-  for (std::size_t i = 0; i < c.rows.size() && c.rows[i].candidate.generation < 0 && i < std::size(search::kBaselineNames); ++i) {
+  for (std::size_t i = 0;
+       i < c.rows.size() && c.rows[i].candidate.generation < 0 && i < std::size(search::kBaselineNames); ++i) {
     stage["baselines"][search::kBaselineNames[i]] = c.rows[i].result.objective;
   }
   const StoreRow* best = best_of(c);
@@ -88,33 +90,39 @@ Json to_json(const std::string& file, const StoreContents& c) {
 }
 
 void print_text(const std::string& file, const StoreContents& c) {
-  fmt::print("store    {} (longrope {}, {}, seed {})\n", file, c.header.program_version, c.header.created_utc, c.header.seed);
+  fmt::print("store    {} (longrope {}, {}, seed {})\n", file, c.header.program_version, c.header.created_utc,
+             c.header.seed);
   fmt::print("model    {} {}, {} parameters, rotary_dim {}, theta {:g}, trained on {} tokens\n", c.header.model.name,
              c.header.model.architecture, c.header.model.parameters, c.header.model.rotary_dim, c.header.model.theta,
              c.header.model.original_length);
   fmt::print("corpus   {} documents, {} windows, protocol {}\n", c.header.corpus.document_names.size(),
              c.header.corpus.window_length.size(), c.header.corpus.protocol);
-  fmt::print("stage    {}: {} tokens, {}, {}, budget {}, {}\n", c.header.stage.name, c.header.stage.target_length, c.header.stage.strategy,
-             c.header.stage.objectives, c.header.stage.budget, status_of(c));
+  fmt::print("stage    {}: {} tokens, {}, {}, budget {}, {}\n", c.header.stage.name, c.header.stage.target_length,
+             c.header.stage.strategy, c.header.stage.objectives, c.header.stage.budget, status_of(c));
   if (c.generations.empty()) {
     fmt::print("\nno generation is finished yet\n");
     return;
   }
   fmt::print("\n{:<10}  {:>10}\n", "baseline", "PPL");
-  for (std::size_t i = 0; i < c.rows.size() && c.rows[i].candidate.generation < 0 && i < std::size(search::kBaselineNames); ++i) {
+  for (std::size_t i = 0;
+       i < c.rows.size() && c.rows[i].candidate.generation < 0 && i < std::size(search::kBaselineNames); ++i) {
     fmt::print("{:<10}  {:>10.4f}\n", search::kBaselineNames[i], c.rows[i].result.objective);
   }
-  fmt::print("\n{:>10}  {:>11}  {:>10}  {:>8}  {:>8}  {:>8}\n", "generation", "evaluations", "best PPL", "best id", "cost", "seconds");
+  fmt::print("\n{:>10}  {:>11}  {:>10}  {:>8}  {:>8}  {:>8}\n", "generation", "evaluations", "best PPL", "best id",
+             "cost", "seconds");
   for (const search::StoreGeneration& g : c.generations) {
-    fmt::print("{:>10}  {:>11}  {:>10.4f}  {:>8}  {:>8.1f}  {:>8.1f}\n", g.generation < 0 ? "baselines" : std::to_string(g.generation),
-               g.evaluations, g.best_objective, g.best_id, g.cost, g.elapsed_s);
+    fmt::print("{:>10}  {:>11}  {:>10.4f}  {:>8}  {:>8.1f}  {:>8.1f}\n",
+               g.generation < 0 ? "baselines" : std::to_string(g.generation), g.evaluations, g.best_objective,
+               g.best_id, g.cost, g.elapsed_s);
   }
   if (const StoreRow* best = best_of(c)) {
     std::string factors;
     for (const double factor : best->candidate.factors) factors += fmt::format(" {:.4g}", factor);
-    fmt::print("\nbest     id {} ({}, generation {}): PPL {:.4f}, attention factor {:.6g}, start tokens {}\nfactors {}\n", best->candidate.id,
-               search::kOriginNames[static_cast<std::size_t>(best->candidate.origin)], best->candidate.generation, best->result.objective,
-               best->candidate.attention_factor, best->candidate.start_tokens, factors);
+    fmt::print(
+        "\nbest     id {} ({}, generation {}): PPL {:.4f}, attention factor {:.6g}, start tokens {}\nfactors {}\n",
+        best->candidate.id, search::kOriginNames[static_cast<std::size_t>(best->candidate.origin)],
+        best->candidate.generation, best->result.objective, best->candidate.attention_factor,
+        best->candidate.start_tokens, factors);
   }
 }
 
@@ -122,7 +130,8 @@ void print_text(const std::string& file, const StoreContents& c) {
 
 int run_inspect(const std::vector<std::string>& arguments) {
   po::options_description options("Options");
-  options.add_options()("store", po::value<std::string>(), "HDF5 store of a search")("json", "print one JSON document instead of text");
+  options.add_options()("store", po::value<std::string>(), "HDF5 store of a search")(
+      "json", "print one JSON document instead of text");
   po::variables_map values;
   if (!parse_options("Usage: longrope inspect --store FILE [--json]", options, arguments, values)) return kDone;
   const std::string file = require_option(values, "store");

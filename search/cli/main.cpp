@@ -30,8 +30,9 @@ std::string usage() {
       ": finds RoPE rescale factors that extend the context of a pretrained language model\n\nUsage: longrope COMMAND "
       "[options]\n\nCommands:\n";
   for (const Command& command : kCommands) text += fmt::format("  {:<10} {}\n", command.name, command.summary);
-  return text + "\n`longrope COMMAND --help` lists a command's options with defaults and units.\n"
-                "Exit codes: 0 done, 1 failed at run time, 2 wrong usage or input, 3 interrupted (resume possible).\n";
+  return text +
+         "\n`longrope COMMAND --help` lists a command's options with defaults and units.\n"
+         "Exit codes: 0 done, 1 failed at run time, 2 wrong usage or input, 3 interrupted (resume possible).\n";
 }
 
 /// One line on stderr, whatever the message holds.
@@ -45,7 +46,8 @@ int fail(const std::string& message, int code) {
 
 int dispatch(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
-    throw longrope::InputError("[usage] a command is missing: evaluate, search, export or inspect (see longrope --help)");
+    throw longrope::InputError(
+        "[usage] a command is missing: evaluate, search, export or inspect (see longrope --help)");
   }
   const std::string& name = arguments.front();
   if (name == "--help" || name == "help") {
@@ -59,8 +61,8 @@ int dispatch(const std::vector<std::string>& arguments) {
   for (const Command& command : kCommands) {
     if (name == command.name) return command.run({arguments.begin() + 1, arguments.end()});
   }
-  throw longrope::InputError(
-      fmt::format("[usage] the command must be evaluate, search, export or inspect but got \"{}\" (see longrope --help)", name));
+  throw longrope::InputError(fmt::format(
+      "[usage] the command must be evaluate, search, export or inspect but got \"{}\" (see longrope --help)", name));
 }
 
 }  // namespace
@@ -73,7 +75,8 @@ int main(int argc, char** argv) {
   } catch (const longrope::Interrupted& error) {
     return fail(error.what(), Exit::kInterrupted);
   } catch (const std::bad_alloc&) {
-    return fail("[memory] there is not enough memory for this (fewer threads or a shorter length need less)", Exit::kFailed);
+    return fail("[memory] there is not enough memory for this (fewer threads or a shorter length need less)",
+                Exit::kFailed);
   } catch (const std::exception& error) {
     return fail(error.what(), Exit::kFailed);
   }

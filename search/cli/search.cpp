@@ -29,9 +29,13 @@ constexpr std::int64_t kMaxBudget = 100'000'000;
 /// The live line, or one plain line per generation where stderr is no terminal.
 class Display {
  public:
+  /// `title` is printed once, when the first work is done: by then the store is open and nothing is left to refuse.
+  explicit Display(std::string title) : title_(std::move(title)) {}
+
   void task(const StageProgress& p) {
-    if (!stderr_is_terminal()) return;
     const std::lock_guard lock(mutex_);
+    print_title();
+    if (!stderr_is_terminal()) return;
     const auto now = std::chrono::steady_clock::now();
     if (now - last_ < std::chrono::milliseconds(100)) return;
     last_ = now;
@@ -39,6 +43,7 @@ class Display {
   }
   void generation(const StageProgress& p) {
     const std::lock_guard lock(mutex_);
+    print_title();
     if (stderr_is_terminal()) {
       live_line(line(p));
     } else {
@@ -61,6 +66,12 @@ class Display {
     return text;
   }
 
+  void print_title() {
+    if (!title_.empty()) fmt::print(stderr, "{}\n", title_);
+    title_.clear();
+  }
+
+  std::string title_;
   std::mutex mutex_;
   std::chrono::steady_clock::time_point last_;
 };
@@ -69,7 +80,8 @@ search::StoreHeader make_header(const Session& session, const search::Perplexity
   const model::ModelConfig& config = session.transformer().config();
   search::StoreHeader header;
   header.program_version = LONGROPE_VERSION;
-  header.created_utc = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
+  header.created_utc = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
+                                   fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
   header.model.name = std::filesystem::absolute(session.model_directory()).lexically_normal().string();
   header.model.architecture = config.architecture;
   header.model.config_sha256 = config.sha256;
@@ -107,7 +119,8 @@ Json to_json(const search::StageOptions& options, const search::StageResult& res
                   {"attention_factor", best.attention_factor},
                   {"ppl", best.id < 0 ? std::nan("") : result.best.result.objective}};
   Json baselines;
-  for (std::size_t i = 0; i < std::size(search::kBaselineNames); ++i) baselines[search::kBaselineNames[i]] = baseline_ppl(result, i);
+  for (std::size_t i = 0; i < std::size(search::kBaselineNames); ++i)
+    baselines[search::kBaselineNames[i]] = baseline_ppl(result, i);
   root["baselines"] = baselines;
   root["evaluations"] = result.evaluations;
   root["cost_full_evaluations"] = result.cost_full_evaluations;
@@ -137,8 +150,8 @@ void print_summary(const search::StageOptions& options, const search::StageResul
   if (best.id >= 0) {
     std::string factors;
     for (const double factor : best.factors) factors += fmt::format(" {:.4g}", factor);
-    fmt::print("best table: id {}, attention factor {:.6g}, start tokens {}\nfactors:{}\n", best.id, best.attention_factor,
-               best.start_tokens, factors);
+    fmt::print("best table: id {}, attention factor {:.6g}, start tokens {}\nfactors:{}\n", best.id,
+               best.attention_factor, best.start_tokens, factors);
   }
   fmt::print("store: {}\n", options.store.string());
 }
@@ -147,32 +160,36 @@ void print_summary(const search::StageOptions& options, const search::StageResul
 
 int run_search(const std::vector<std::string>& arguments) {
   po::options_description options("Search");
-  options.add_options()
-      ("target-length", po::value<std::string>(), "context to extend to, in tokens")
-      ("store", po::value<std::string>(), "HDF5 file of the job, created; readable while it grows")
-      ("resume", "continue the store where it stopped (starts it if it does not exist)")
-      ("strategy", po::value<std::string>()->default_value("paper-ga"), "paper-ga (LongRoPE Algorithm 1) or release-ga (what microsoft/LongRoPE ships)")
-      ("budget", po::value<std::string>()->default_value("1344"), "evaluations at most (one: every window at full length); the three baselines come on top")
-      ("seed", po::value<std::string>()->default_value("42"), "seed of every random choice")
-      ("start-tokens", po::value<std::string>()->default_value("0"),
-       "leading positions that keep the original frequencies: a number, or `search` (paper-ga; 0 to 256, the paper's set)")
-      ("attention-factor", po::value<std::string>(), "multiplies cos and sin of every candidate (default: sqrt(1 + ln s / ln L0))")
-      ("json", "print one JSON document instead of a summary");
+  options.add_options()("target-length", po::value<std::string>(), "context to extend to, in tokens")(
+      "store", po::value<std::string>(), "HDF5 file of the job, created; readable while it grows")(
+      "resume", "continue the store where it stopped (starts it if it does not exist)")(
+      "strategy", po::value<std::string>()->default_value("paper-ga"),
+      "paper-ga (LongRoPE Algorithm 1) or release-ga (what microsoft/LongRoPE ships)")(
+      "budget", po::value<std::string>()->default_value("1344"),
+      "evaluations at most (one: every window at full length); the three baselines come on top")(
+      "seed", po::value<std::string>()->default_value("42"), "seed of every random choice")(
+      "start-tokens", po::value<std::string>()->default_value("0"),
+      "leading positions that keep the original frequencies: a number, or `search` (paper-ga; 0 to 256, the paper's "
+      "set)")("attention-factor", po::value<std::string>(),
+              "multiplies cos and sin of every candidate (default: sqrt(1 + ln s / ln L0))")(
+      "json", "print one JSON document instead of a summary");
   po::options_description all;
   all.add(session_options()).add(options);
   po::variables_map values;
-  if (!parse_options("Usage: longrope search --model DIR --text FILE... --target-length N --store FILE.h5 [options]", all, arguments,
-                     values)) {
+  if (!parse_options("Usage: longrope search --model DIR --text FILE... --target-length N --store FILE.h5 [options]",
+                     all, arguments, values)) {
     return kDone;
   }
-  const std::int64_t target_length = parse_integer("target-length", require_option(values, "target-length"), 2, kMaxLength);
+  const std::int64_t target_length =
+      parse_integer("target-length", require_option(values, "target-length"), 2, kMaxLength);
   search::StageOptions stage;
   stage.store = require_option(values, "store");
   stage.resume = values.count("resume") != 0;
   stage.strategy = values["strategy"].as<std::string>();
   check_choice("strategy", stage.strategy, search::strategy_names());
   stage.budget = parse_integer("budget", values["budget"].as<std::string>(), 1, kMaxBudget);
-  const auto seed = parse_integer("seed", values["seed"].as<std::string>(), 0, std::numeric_limits<std::int64_t>::max());
+  const auto seed =
+      parse_integer("seed", values["seed"].as<std::string>(), 0, std::numeric_limits<std::int64_t>::max());
   const auto start_tokens = values["start-tokens"].as<std::string>();
   const bool search_start_tokens = start_tokens == "search";
   if (search_start_tokens && stage.strategy != "paper-ga") {
@@ -182,12 +199,14 @@ int run_search(const std::vector<std::string>& arguments) {
       search_start_tokens ? 0 : parse_integer("start-tokens", start_tokens, 0, 1'000'000);
   double attention_factor = std::nan("");
   if (values.count("attention-factor") != 0) {
-    const auto spec = model::RopeSpec::parse(fmt::format("yarn:attention_factor={}", values["attention-factor"].as<std::string>()));
+    const auto spec =
+        model::RopeSpec::parse(fmt::format("yarn:attention_factor={}", values["attention-factor"].as<std::string>()));
     attention_factor = spec.options.at("attention_factor");
   }
   std::error_code error;
   if (!stage.resume && std::filesystem::exists(stage.store, error)) {
-    throw InputError(fmt::format("[--store] {} exists already (--resume continues it; or choose another path)", stage.store.string()));
+    throw InputError(fmt::format("[--store] {} exists already (--resume continues it; or choose another path)",
+                                 stage.store.string()));
   }
 
   const Session session(values);
@@ -213,11 +232,11 @@ int run_search(const std::vector<std::string>& arguments) {
   stage.header.stage.status = "running";
   install_stop_signals();
   stage.stop = &stop_requested();
-  Display display;
+  Display display(fmt::format("searching {} factors for {} tokens (s = {:g}) with {}, {} windows, into {}",
+                              stage.space.geometry.pairs(), target_length, stage.space.scale, stage.strategy,
+                              session.window_count(), stage.store.string()));
   stage.on_task = [&](const StageProgress& p) { display.task(p); };
   stage.on_generation = [&](const StageProgress& p) { display.generation(p); };
-  fmt::print(stderr, "searching {} factors for {} tokens (s = {:g}) with {}, {} windows, into {}\n", stage.space.geometry.pairs(),
-             target_length, stage.space.scale, stage.strategy, session.window_count(), stage.store.string());
   const search::StageResult result = search::run_stage(session.transformer(), evaluator, stage);
   live_line("");
   if (values.count("json") != 0) {

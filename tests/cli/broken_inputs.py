@@ -103,12 +103,21 @@ def search(c, *extra, model=None, tokens=None, store=None, target="128", windows
 
 # --- safetensors ------------------------------------------------------------------------------------------------------
 
-def weights(edit):
+def spoil(edit):
     """Spoils model.safetensors as bytes."""
     def apply(directory):
         path = directory / "model.safetensors"
         path.write_bytes(edit(path.read_bytes()))
-    return lambda c: evaluate(c, c.model(apply))
+    return apply
+
+
+def weights(edit):
+    return lambda c: evaluate(c, c.model(spoil(edit)))
+
+
+def rename(raw, old, new):
+    assert len(old) == len(new) and old.encode() in raw
+    return raw.replace(old.encode(), new.encode())
 
 
 def parts(raw):
@@ -199,9 +208,8 @@ case("safetensors-shape-huge-rank", entry(NORM, shape=[1] * 100000 + [64]), NORM
 case("safetensors-transposed", entry("model.layers.0.mlp.down_proj.weight", shape=[144, 64]), "down_proj")
 case("safetensors-missing-tensor", header(lambda h: h.update({Q + "x": h.pop(Q)})), Q)
 case("safetensors-missing-lm-head", header(lambda h: h.update({"lm_tail.weight": h.pop("lm_head.weight")})), "lm_head")
-case("safetensors-missing-bias", lambda c: evaluate(c, c.model(lambda d: (d / "model.safetensors").write_bytes(
-    (lambda h, data: join({k: v for k, v in h.items() if "q_proj.bias" not in k}, data))(
-        *parts((d / "model.safetensors").read_bytes()))), kind="qwen2")), "q_proj.bias")
+case("safetensors-missing-bias", lambda c: evaluate(c, c.model(spoil(lambda raw: rename(raw, "q_proj.bias", "q_proj.bjas")),
+                                                              kind="qwen2")), "q_proj.bias")
 case("safetensors-data-truncated", weights(lambda raw: raw[:-100]), "model.safetensors")
 case("safetensors-data-half", weights(lambda raw: raw[:len(raw) // 2]), "model.safetensors")
 case("safetensors-nan-weight", poison(Q, float("nan")), Q)
@@ -494,7 +502,7 @@ def without(option, command=evaluate):
 case("no-command", bare(), "")
 case("unknown-command", bare("evaluat"), "evaluat")
 case("unknown-option", plus("--lenght", "64"), "lenght")
-case("stray-argument", plus("stray"), "stray")
+case("stray-argument", plus("stray"), ("stray", "positional"))
 case("option-without-value", plus("--seed"), "seed")
 case("no-model", without("--model"), "model")
 case("model-missing", lambda c: evaluate(c, c.directory / "no-such-model"), "no-such-model")

@@ -1,7 +1,7 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/cpu/convert.hpp"
+#include "kernels/convert.hpp"
 #include "kernels/cpu/row_kernels.hpp"
 #include "tests/kernels/fixtures.hpp"
 

@@ -1,4 +1,4 @@
-#include "kernels/cpu/convert.hpp"
+#include "kernels/convert.hpp"
 #include "tests/kernels/fixtures.hpp"
 
 using namespace longrope::kernels;

@@ -1,10 +1,11 @@
+#include "search/paper_ga.hpp"
+
 #include <cmath>
 #include <iterator>
 #include <set>
 
 #include "search/factor_grid.hpp"
 #include "search/generational_strategy.hpp"
-#include "search/paper_ga.hpp"
 #include "tests/search/search_space.hpp"
 #include "tests/support/catch.hpp"
 
@@ -54,7 +55,8 @@ TEST_CASE("paper-ga: 1344 different candidates, in order, in bounds, new values 
       REQUIRE(told.candidates.size() == 1344);
       std::set<std::vector<double>> seen;
       std::set<double> off_grid;
-      for (const auto* seed : {&space.pi_factors, &space.ntk_factors, &space.yarn_factors}) off_grid.insert(seed->begin(), seed->end());
+      for (const auto* seed : {&space.pi_factors, &space.ntk_factors, &space.yarn_factors})
+        off_grid.insert(seed->begin(), seed->end());
       for (const Candidate& c : told.candidates) {
         REQUIRE(is_non_decreasing(c.factors));
         REQUIRE(c.factors.front() >= 1.0);
@@ -83,7 +85,8 @@ TEST_CASE("paper-ga crosses genes of both parents, who are among the 32 best") {
       if (parent < 0) continue;
       REQUIRE(static_cast<std::size_t>(parent - 3) < before);
       int better = 0;
-      for (std::size_t n = 0; n < before; ++n) better += told.objectives[n] < told.objectives[static_cast<std::size_t>(parent - 3)];
+      for (std::size_t n = 0; n < before; ++n)
+        better += told.objectives[n] < told.objectives[static_cast<std::size_t>(parent - 3)];
       REQUIRE(better < 32);
     }
     if (c.origin != Origin::crossover) continue;
@@ -124,7 +127,8 @@ TEST_CASE("paper-ga searches start tokens when asked to, in the paper's set") {
   const Told told = run(strategy, 4.0);
   std::set<std::int32_t> seen;
   for (const Candidate& c : told.candidates) {
-    REQUIRE(std::find(std::begin(kPaperStartTokens), std::end(kPaperStartTokens), c.start_tokens) != std::end(kPaperStartTokens));
+    REQUIRE(std::find(std::begin(kPaperStartTokens), std::end(kPaperStartTokens), c.start_tokens) !=
+            std::end(kPaperStartTokens));
     REQUIRE(c.attention_factor == 1.2);
     seen.insert(c.start_tokens);
     if (c.id < 6) REQUIRE(c.start_tokens == 0);

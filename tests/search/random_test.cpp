@@ -1,8 +1,9 @@
+#include "search/random.hpp"
+
 #include <cmath>
 #include <set>
 #include <vector>
 
-#include "search/random.hpp"
 #include "tests/support/catch.hpp"
 
 using namespace longrope::search;
@@ -32,7 +33,8 @@ TEST_CASE("streams differ in every part of their key") {
     for (std::uint32_t stage : {0u, 1u, 65535u}) {
       for (std::uint32_t generation : {0u, 1u, 40u}) {
         for (std::uint32_t candidate : {0u, 1u, 63u}) {
-          for (Purpose purpose : {Purpose::seed_population, Purpose::mutation, Purpose::crossover, Purpose::parent_choice}) {
+          for (Purpose purpose :
+               {Purpose::seed_population, Purpose::mutation, Purpose::crossover, Purpose::parent_choice}) {
             first.insert(RandomStream(seed, stage, generation, candidate, purpose).next_u32());
             ++streams;
           }

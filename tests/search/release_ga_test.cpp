@@ -1,10 +1,11 @@
 // release-ga against a second writing of the original's rules: float32 arrays, materialized aranges, a history list.
+#include "search/release_ga.hpp"
+
 #include <cmath>
 #include <optional>
 #include <vector>
 
 #include "search/generational_strategy.hpp"
-#include "search/release_ga.hpp"
 #include "search/release_moves.hpp"
 #include "tests/search/search_space.hpp"
 #include "tests/support/catch.hpp"
@@ -80,7 +81,8 @@ std::vector<double> widen(const Array& v) { return {v.begin(), v.end()}; }
 }  // namespace
 
 TEST_CASE("release-ga proposes what the original's rules give, all 1344 of them") {
-  const auto [dim, scale, original] = GENERATE(std::tuple{64, 8.0, 256}, std::tuple{16, 2.0, 2048}, std::tuple{128, 32.0, 4096});
+  const auto [dim, scale, original] =
+      GENERATE(std::tuple{64, 8.0, 256}, std::tuple{16, 2.0, 2048}, std::tuple{128, 32.0, 4096});
   const Space space = make_space(dim, scale, original);
   ReleaseGa strategy(space, {42, 3});
   const Told told = run(strategy, scale);
@@ -131,8 +133,8 @@ TEST_CASE("release-ga proposes what the original's rules give, all 1344 of them"
 }
 
 TEST_CASE("release-ga's first individual is the linear blend in float32") {
-  // numpy 1.26 and torch 2, evolution/search.py with head size 16, base 10000, original length 256, scale 8, betas 32 and 1:
-  // low = floor(16 ln(256/(64 pi)) / (2 ln 1e4)) = 0, high = ceil(16 ln(256/(2 pi)) / (2 ln 1e4)) = 4.
+  // numpy 1.26 and torch 2, evolution/search.py with head size 16, base 10000, original length 256, scale 8, betas 32
+  // and 1: low = floor(16 ln(256/(64 pi)) / (2 ln 1e4)) = 0, high = ceil(16 ln(256/(2 pi)) / (2 ln 1e4)) = 4.
   const Space space = make_space(16, 8.0, 256);
   const std::vector<double> expected{1.0, 2.75, 4.5, 6.25, 8.0, 8.0, 8.0, 8.0};
   CHECK(release_first_individual(space) == expected);

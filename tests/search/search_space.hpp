@@ -13,7 +13,8 @@
 
 namespace longrope::search::test {
 
-inline Space make_space(std::int64_t rotary_dim, double scale, std::int64_t original_length = 4096, double theta = 10000.0) {
+inline Space make_space(std::int64_t rotary_dim, double scale, std::int64_t original_length = 4096,
+                        double theta = 10000.0) {
   Space space;
   space.geometry = {rotary_dim, theta, original_length};
   space.scale = scale;
@@ -57,7 +58,8 @@ inline double score(const Candidate& candidate, double scale, bool bad) {
 }
 
 /// One ask and tell; false when the strategy has ended.
-inline bool step(Strategy& strategy, Told& told, double scale, std::int64_t limit, bool bad = false, std::int64_t first_id = 3) {
+inline bool step(Strategy& strategy, Told& told, double scale, std::int64_t limit, bool bad = false,
+                 std::int64_t first_id = 3) {
   const auto candidates = strategy.ask(first_id + static_cast<std::int64_t>(told.candidates.size()), limit);
   if (candidates.empty()) return false;
   std::vector<double> objectives;

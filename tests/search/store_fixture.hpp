@@ -66,7 +66,8 @@ inline StoreRow make_row(std::int64_t id, std::int32_t generation) {
   c.origin = static_cast<Origin>(id % 6);
   c.parents[0] = id - 1;
   c.parents[1] = id >= 2 ? id - 2 : -1;
-  for (std::int64_t i = 0; i < kDim / 2; ++i) c.factors.push_back(1.0 + 0.1 * static_cast<double>(id) + static_cast<double>(i) / 3.0);
+  for (std::int64_t i = 0; i < kDim / 2; ++i)
+    c.factors.push_back(1.0 + 0.1 * static_cast<double>(id) + static_cast<double>(i) / 3.0);
   c.start_tokens = static_cast<std::int32_t>(id * 2);
   c.attention_factor = 1.0 + 1.0 / static_cast<double>(id + 3);
   EvalResult& r = row.result;
@@ -83,7 +84,12 @@ inline StoreRow make_row(std::int64_t id, std::int32_t generation) {
 }
 
 inline StoreGeneration make_generation(std::int32_t generation, std::int64_t evaluations) {
-  return {generation, generation < 0 ? -1 : evaluations - 1, generation < 0 ? std::nan("") : 5.5 - generation, evaluations, 3.5, 1.25};
+  return {generation,
+          generation < 0 ? -1 : evaluations - 1,
+          generation < 0 ? std::nan("") : 5.5 - generation,
+          evaluations,
+          3.5,
+          1.25};
 }
 
 inline bool equal(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
@@ -93,7 +99,8 @@ inline bool equal(const StoreRow& a, const StoreRow& b, bool with_time = true) {
              equal(a.result.objective, b.result.objective) && a.result.windows.size() == b.result.windows.size();
   if (with_time) all = all && a.result.elapsed_s == b.result.elapsed_s;
   for (std::size_t w = 0; all && w < a.result.windows.size(); ++w) {
-    all = equal(a.result.windows[w].nll_nats, b.result.windows[w].nll_nats) && a.result.windows[w].tokens == b.result.windows[w].tokens;
+    all = equal(a.result.windows[w].nll_nats, b.result.windows[w].nll_nats) &&
+          a.result.windows[w].tokens == b.result.windows[w].tokens;
   }
   return all;
 }
@@ -113,10 +120,12 @@ inline bool equal(const StoreContents& a, const StoreContents& b) {
 
 /// Searches into `file` from its start or from where it stands, `limit` candidates an append, until `budget` rows.
 /// `idle` is called where a real job evaluates.
-inline void run_job(const std::filesystem::path& file, std::int64_t budget, std::int64_t limit, const std::function<void()>& idle) {
+inline void run_job(const std::filesystem::path& file, std::int64_t budget, std::int64_t limit,
+                    const std::function<void()>& idle) {
   StoreContents contents;
   const StoreHeader header = make_header();
-  StoreWriter writer = std::filesystem::exists(file) ? StoreWriter::resume(file, header, contents) : StoreWriter::create(file, header);
+  StoreWriter writer =
+      std::filesystem::exists(file) ? StoreWriter::resume(file, header, contents) : StoreWriter::create(file, header);
   auto strategy = make_strategy("paper-ga", make_space(kDim, kScale, 256), {header.seed, 0});
   Told told;
   std::int64_t best_id = -1;
@@ -148,7 +157,8 @@ inline void run_job(const std::filesystem::path& file, std::int64_t budget, std:
     }
     strategy->tell(candidates, objectives);
     const auto count = static_cast<std::int64_t>(told.candidates.size());
-    writer.append(rows, {candidates[0].generation, best_id, best, count, static_cast<double>(count), 0.0}, strategy->save());
+    writer.append(rows, {candidates[0].generation, best_id, best, count, static_cast<double>(count), 0.0},
+                  strategy->save());
   }
   writer.finish("done", {});
 }

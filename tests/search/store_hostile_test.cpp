@@ -106,13 +106,15 @@ TEST_CASE("a store cut short or with changed bytes is read or refused, never mor
   };
   CHECK(!attempt(whole));
   int refused = 0;
-  for (std::size_t size = 0; size < whole.size(); size += 1 + whole.size() / 150) refused += attempt(whole.substr(0, size));
+  for (std::size_t size = 0; size < whole.size(); size += 1 + whole.size() / 150)
+    refused += attempt(whole.substr(0, size));
   CHECK(refused >= 140);
   std::mt19937 random(7);
   refused = 0;
   for (int trial = 0; trial < 600; ++trial) {
     std::string bytes = whole;
-    for (int change = 0; change < 1 + trial % 20; ++change) bytes[random() % bytes.size()] = static_cast<char>(random());
+    for (int change = 0; change < 1 + trial % 20; ++change)
+      bytes[random() % bytes.size()] = static_cast<char>(random());
     refused += attempt(bytes);
   }
   CHECK(refused > 50);

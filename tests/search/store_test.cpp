@@ -1,3 +1,5 @@
+#include "search/store.hpp"
+
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -7,7 +9,6 @@
 #include <fstream>
 
 #include "kernels/error.hpp"
-#include "search/store.hpp"
 #include "tests/search/store_fixture.hpp"
 #include "tests/support/catch.hpp"
 
@@ -21,9 +22,11 @@ namespace {
 void fill(StoreWriter& writer, int generations, std::vector<StoreRow>& all) {
   for (int g = -1; g < generations; ++g) {
     std::vector<StoreRow> rows;
-    for (int i = 0; i < (g < 0 ? 3 : 4); ++i) rows.push_back(make_row(static_cast<std::int64_t>(all.size() + rows.size()), g));
+    for (int i = 0; i < (g < 0 ? 3 : 4); ++i)
+      rows.push_back(make_row(static_cast<std::int64_t>(all.size() + rows.size()), g));
     all.insert(all.end(), rows.begin(), rows.end());
-    writer.append(rows, make_generation(g, static_cast<std::int64_t>(all.size())), g < 0 ? "" : "state " + std::to_string(g));
+    writer.append(rows, make_generation(g, static_cast<std::int64_t>(all.size())),
+                  g < 0 ? "" : "state " + std::to_string(g));
   }
 }
 
@@ -67,7 +70,7 @@ TEST_CASE("a store gives back what was put in") {
   CHECK(!contents.open_for_write);
   REQUIRE(contents.rows.size() == all.size());
   for (std::size_t i = 0; i < all.size(); ++i) REQUIRE(equal(contents.rows[i], all[i]));
-  CHECK(contents.rows[4].result.reason == "[evaluate] NLL of window 0 must be finite but is nan (äöü, and");
+  CHECK(contents.rows[4].result.reason == all[4].result.reason.substr(0, 64));
   REQUIRE(contents.generations.size() == 6);
   for (int g = -1; g < 5; ++g) {
     CHECK(equal(contents.generations[static_cast<std::size_t>(g + 1)], make_generation(g, 3 + 4 * (g + 1))));
@@ -154,7 +157,8 @@ TEST_CASE("a store of another job is refused with what differs") {
   };
   CHECK(refusal([](StoreHeader&) {}).empty());
   const std::string message = refusal([](StoreHeader& h) { h.model.config_sha256 = "c0ffee"; });
-  CHECK(contains(message, "[store] " + file.string() + " holds model sha256 '" + std::string(64, 'a') + "' but this job's is 'c0ffee'"));
+  CHECK(contains(message, "[store] " + file.string() + " holds model sha256 '" + std::string(64, 'a') +
+                              "' but this job's is 'c0ffee'"));
   CHECK(contains(refusal([](StoreHeader& h) { h.model.rotary_dim = 32; }), "rotary_dim '16' but this job's is '32'"));
   CHECK(contains(refusal([](StoreHeader& h) { h.model.theta = 5e5; }), "theta"));
   CHECK(contains(refusal([](StoreHeader& h) { h.seed = 1; }), "seed"));
@@ -164,12 +168,14 @@ TEST_CASE("a store of another job is refused with what differs") {
   CHECK(contains(refusal([](StoreHeader& h) { h.stage.options = "{}"; }), "options"));
   CHECK(contains(refusal([](StoreHeader& h) { h.corpus.protocol = "half"; }), "protocol"));
   CHECK(contains(refusal([](StoreHeader& h) { h.corpus.tokens_sha256 = "x"; }), "corpus tokens sha256"));
-  CHECK(contains(refusal([](StoreHeader& h) { h.corpus.window_length[2] = 7; }), "length of window 2 '2048' but this job's is '7'"));
+  CHECK(contains(refusal([](StoreHeader& h) { h.corpus.window_length[2] = 7; }),
+                 "length of window 2 '2048' but this job's is '7'"));
   CHECK(contains(refusal([](StoreHeader& h) {
-    h.corpus.window_document.pop_back();
-    h.corpus.window_first_token.pop_back();
-    h.corpus.window_length.pop_back();
-  }), "number of windows '3'"));
+                   h.corpus.window_document.pop_back();
+                   h.corpus.window_first_token.pop_back();
+                   h.corpus.window_length.pop_back();
+                 }),
+                 "number of windows '3'"));
   CHECK(read_store(file).header.stage.status == "running");  // what the one resume that was let through left
 }
 
@@ -184,7 +190,8 @@ TEST_CASE("a second writer is refused, in this process and in another") {
   {
     StoreWriter writer = StoreWriter::create(file, make_header());
     CHECK(contains(second(), "is being written by another process"));
-    CHECK(contains(message_of<InputError>([&] { StoreWriter::create(file, make_header()); }), "exists already (--resume"));
+    CHECK(contains(message_of<InputError>([&] { StoreWriter::create(file, make_header()); }),
+                   "exists already (--resume"));
     writer.append({make_row(0, 0)}, make_generation(0, 1), "x");
     CHECK(contains(second(), "is being written by another process"));
   }
@@ -242,7 +249,8 @@ TEST_CASE("places where no store can be") {
   CHECK(contains(create(directory / ""), "must name a file"));
   CHECK(contains(create("/proc/job.h5"), "cannot create"));
   StoreContents contents;
-  CHECK(!message_of<InputError>([&] { StoreWriter::resume(directory / "nothing.h5", make_header(), contents); }).empty());
+  CHECK(
+      !message_of<InputError>([&] { StoreWriter::resume(directory / "nothing.h5", make_header(), contents); }).empty());
   if (::geteuid() != 0) {
     std::filesystem::create_directory(directory / "locked");
     ::chmod((directory / "locked").c_str(), 0555);
@@ -275,12 +283,15 @@ TEST_CASE("a full disk is a RuntimeError, and loses no generation that was commi
     {
       StoreWriter writer = StoreWriter::create(file, make_header());
       std::int64_t rows = 0;
-      const struct rlimit limit {400000, 400000};
+      const struct rlimit limit { 400000, 400000 };
       ::setrlimit(RLIMIT_FSIZE, &limit);
       for (int g = 0; g < 10000; ++g, ++committed) {
         std::vector<StoreRow> batch;
         for (int i = 0; i < 100; ++i) batch.push_back(make_row(rows + i, g));
-        if (!message_of<RuntimeError>([&] { writer.append(batch, make_generation(g, rows + 100), "state"); }).empty()) break;
+        if (!message_of<RuntimeError>([&] { writer.append(batch, make_generation(g, rows + 100), "state"); }).empty()) {
+          if (!contains(message_of<RuntimeError>([&] { writer.finish("interrupted", {}); }), "given up")) return 1;
+          break;
+        }
         rows += 100;
       }
     }

@@ -1,9 +1,10 @@
 // What holds for every strategy.
+#include "search/strategy.hpp"
+
 #include <cmath>
 #include <stdexcept>
 
 #include "kernels/error.hpp"
-#include "search/strategy.hpp"
 #include "tests/search/search_space.hpp"
 #include "tests/support/catch.hpp"
 
@@ -72,7 +73,8 @@ TEST_CASE("states that do not belong are refused") {
   };
   CHECK(load("paper-ga", state, told).empty());
   CHECK(contains(load("release-ga", state, told), "paper-ga"));
-  for (const char* text : {"", "{", "[]", "null", "{\"strategy\":\"paper-ga\"}", "\xff\xfe"}) CHECK(contains(load("paper-ga", text, told), "damaged"));
+  for (const char* text : {"", "{", "[]", "null", "{\"strategy\":\"paper-ga\"}", "\xff\xfe"})
+    CHECK(contains(load("paper-ga", text, told), "damaged"));
   for (const char* key : {"generation", "done", "told"}) {
     for (const char* value : {"0", "-1", "5", "1e30", "9223372036854775807", "\"x\"", "null"}) {
       std::string text = state;
@@ -106,7 +108,9 @@ TEST_CASE("asks and tells out of turn, and spaces that cannot be searched") {
   strategy->tell(asked, objectives);
 
   CHECK(contains(message_of<InputError>([] { make("tabu"); }), "paper-ga, release-ga"));
-  const auto refused = [](const Space& space) { return !message_of<InputError>([&] { make_strategy("paper-ga", space, {}); }).empty(); };
+  const auto refused = [](const Space& space) {
+    return !message_of<InputError>([&] { make_strategy("paper-ga", space, {}); }).empty();
+  };
   Space space = make_space(32, 8.0);
   CHECK(!refused(space));
   space.scale = 0.5;

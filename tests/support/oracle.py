@@ -357,12 +357,12 @@ def document_windows(document, tokens, bos, protocol, length):
         block = length - len(front)
         return [Window(document, b, front + tokens[b:b + block], 1)
                 for b in range(0, len(tokens) - block + 1, block)]
-    if protocol == "half":  # llama.cpp: token 0 of each disjoint window gives way to BOS; scored from length/2 + 1
-        out = []
-        for b in range(0, len(tokens) - length + 1, length):
-            ids = tokens[b:b + length]
-            out.append(Window(document, b + len(front), front + ids[len(front):], length // 2 + 1))
-        return out
+    if protocol == "half":
+        # llama-perplexity: the stream starts with BOS; each disjoint chunk of it gives its token 0 up to BOS, and the
+        # targets from length/2 + 1 on are scored.
+        stream = front + tokens
+        return [Window(document, b, front + stream[b + len(front):b + length], length // 2 + 1)
+                for b in range(0, len(stream) - length + 1, length)]
     stride = int(protocol.removeprefix("stride:"))
     return [Window(document, b, tokens[b:b + length], 1 if b == 0 else max(1, length - stride))
             for b in range(0, len(tokens) - length + 1, stride)]
