@@ -95,7 +95,8 @@ def main():
         for method in options.methods.split(","):
             if method != "none" and length <= 256:
                 continue
-            line = f"length {length:5d}  {method:4s}  ppl {perplexity(net, docs, length, method, options.windows, device=options.device):9.4f}"
+            ppl = perplexity(net, docs, length, method, options.windows, device=options.device)
+            line = f"length {length:5d}  {method:4s}  ppl {ppl:9.4f}"
             if options.trials:
                 for label, style in (("spaces", {}), ("newlines", {"joint": "\n"}), ("no header", {"header": ""})):
                     rate = passkey(net, tokenizer, length, method, options.trials, device=options.device, **style)

@@ -197,7 +197,8 @@ def main():
     parser.add_argument("--out", required=True, help="folder for the checkpoint and train.log")
     parser.add_argument("--steps", type=int, default=9000, help="training steps (default %(default)s)")
     parser.add_argument("--minutes", type=float, default=0, help="let the schedule end after this time if that is earlier")
-    parser.add_argument("--warm-steps", type=int, default=1500, help="most steps of the copying phase, which ends when 92%% of repeats are right (default %(default)s)")
+    parser.add_argument("--warm-steps", type=int, default=1500,
+                        help="most steps of the copying phase, which ends when 92%% of repeats are right (default %(default)s)")
     parser.add_argument("--batch", type=int, default=16, help="windows of 256 tokens per step (default %(default)s)")
     parser.add_argument("--lr", type=float, default=3e-3, help="AdamW rate: embedding and norms (default %(default)s)")
     parser.add_argument("--muon-lr", type=float, default=0.02, help="Muon rate: matrices (default %(default)s)")
