@@ -74,17 +74,16 @@ void check_expressible(const HfExportOptions& options, const ModelConfig& config
   }
 }
 
-/// Everything beside config.json: weights linked or copied, small files (tokenizer and the like) copied.
+/// What lies beside config.json and engines read: weights linked or copied, tokenizer and generation files copied.
 void bring_files(const HfExportOptions& options, const fs::path& out) {
   if (options.weights == WeightsMode::none) return;
-  const std::set<std::string> weight_suffixes = {".safetensors"};
+  const std::set<std::string> suffixes = {".safetensors", ".json", ".model", ".txt", ".jinja"};
   for (const auto& entry : fs::directory_iterator(options.model_directory)) {
     const fs::path name = entry.path().filename();
-    if (!entry.is_regular_file() || name == "config.json" || name.string().front() == '.') continue;
-    const bool is_weight = weight_suffixes.count(name.extension().string()) != 0;
-    if (is_weight && options.weights == WeightsMode::link) {
+    if (!entry.is_regular_file() || name == "config.json" || suffixes.count(name.extension().string()) == 0) continue;
+    if (name.extension() == ".safetensors" && options.weights == WeightsMode::link) {
       fs::create_symlink(fs::canonical(entry.path()), out / name);
-    } else if (is_weight || entry.file_size() <= (256U << 20U)) {
+    } else {
       fs::copy_file(entry.path(), out / name);
     }
   }
