@@ -14,6 +14,7 @@
 #include "model/json_input.hpp"
 #include "model/mapped_file.hpp"
 #include "model/safetensors_header.hpp"
+#include "model/sha256.hpp"
 #include "model/utf8.hpp"
 
 namespace longrope::model {
@@ -189,6 +190,27 @@ std::int64_t TensorFiles::parameters() const {
   std::int64_t total = 0;
   for (const auto& [name, stored] : impl_->tensors) total += stored.entry.elements;
   return total;
+}
+
+std::string TensorFiles::sample_sha256() const {
+  constexpr std::int64_t kSamples = 64;
+  constexpr std::int64_t kSampleBytes = 64;
+  std::string sampled;
+  for (const auto& [name, stored] : impl_->tensors) {
+    const TensorEntry& entry = stored.entry;
+    sampled += fmt::format("{} {} {}\n", name, entry.dtype, fmt::join(entry.shape, ","));
+    const std::int64_t bytes = entry.end - entry.begin;
+    const char* const data = impl_->files[stored.file].bytes().data() + entry.begin;
+    if (bytes <= kSamples * kSampleBytes) {
+      sampled.append(data, static_cast<std::size_t>(bytes));
+      continue;
+    }
+    for (std::int64_t i = 0; i < kSamples; ++i) {
+      const std::int64_t at = (bytes - kSampleBytes) / (kSamples - 1) * i;
+      sampled.append(data + at, static_cast<std::size_t>(kSampleBytes));
+    }
+  }
+  return sha256_hex(sampled);
 }
 
 }  // namespace longrope::model

@@ -42,6 +42,9 @@ class TensorFiles {
   std::vector<std::filesystem::path> files() const;
   /// Elements of all tensors.
   std::int64_t parameters() const;
+  /// Hex SHA-256 of every tensor's name, dtype, shape and evenly spaced samples of its bytes: tells checkpoints of one
+  /// config apart (a fine-tuned one from its base) without reading all of them.
+  std::string sample_sha256() const;
 
  private:
   struct Impl;

@@ -58,6 +58,7 @@ struct Transformer::Impl {
       : backend(device), config(read_model_config(directory)) {
     const TensorFiles files(directory);
     parameters = files.parameters();
+    weights_sha256 = files.sample_sha256();
     weights = load_weights(config, files, backend);
     shape = {config.heads, config.kv_heads, config.head_dim, config.rope.rotary_dim};
   }
@@ -105,6 +106,7 @@ struct Transformer::Impl {
   Weights weights;
   kernels::AttentionShape shape;
   std::int64_t parameters = 0;
+  std::string weights_sha256;
 };
 
 Transformer::Transformer(const std::filesystem::path& directory, const Backend& backend)
@@ -114,6 +116,7 @@ Transformer::Transformer(Transformer&&) noexcept = default;
 
 const ModelConfig& Transformer::config() const { return impl_->config; }
 std::int64_t Transformer::parameters() const { return impl_->parameters; }
+const std::string& Transformer::weights_sha256() const { return impl_->weights_sha256; }
 
 std::unique_ptr<kernels::RotationTable> Transformer::rotation(const RopeTable& table,
                                                               kernels::RotationPrecision precision,

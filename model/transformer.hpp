@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "kernels/backend.hpp"
@@ -30,7 +31,8 @@ class Transformer {
   Transformer(Transformer&&) noexcept;
 
   const ModelConfig& config() const;
-  std::int64_t parameters() const;  ///< elements of the checkpoint's tensors
+  std::int64_t parameters() const;            ///< elements of the checkpoint's tensors
+  const std::string& weights_sha256() const;  ///< TensorFiles::sample_sha256
 
   /// cos and sin of a table for windows of up to `tokens` tokens, to be shared by all windows of a candidate.
   std::unique_ptr<kernels::RotationTable> rotation(const RopeTable& table, kernels::RotationPrecision precision,

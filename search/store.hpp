@@ -22,6 +22,7 @@ struct StoreModel {
   std::string name, architecture, config_sha256;
   std::int64_t parameters = 0, rotary_dim = 0, original_length = 0;
   double theta = 0.0;
+  std::string weights_sha256;  ///< of samples of the weights (TensorFiles::sample_sha256)
 };
 
 struct StoreCorpus {

@@ -40,6 +40,7 @@ void require_same_job(const std::filesystem::path& file, const StoreHeader& stor
   comparison.same("model original length", m.original_length, n.original_length);
   comparison.same("model parameters", m.parameters, n.parameters);
   comparison.same("model sha256", m.config_sha256, n.config_sha256);
+  comparison.same("model weights sha256", m.weights_sha256, n.weights_sha256);
 
   const StoreStage &s = stored.stage, &t = job.stage;
   comparison.same("stage", s.name, t.name);

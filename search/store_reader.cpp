@@ -59,6 +59,7 @@ StoreModel read_model(const Hdf5Object& file) {
   model.name = group.text_attribute("name");
   model.architecture = group.text_attribute("architecture");
   model.config_sha256 = group.text_attribute("config_sha256");
+  model.weights_sha256 = group.text_attribute("weights_sha256");
   model.parameters = group.i64_attribute("parameters");
   model.rotary_dim = group.i64_attribute("rotary_dim");
   model.original_length = group.i64_attribute("original_length");

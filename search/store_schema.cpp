@@ -18,6 +18,7 @@ void write_model(const Hdf5Object& file, const StoreModel& model) {
   group.set_attribute("name", model.name);
   group.set_attribute("architecture", model.architecture);
   group.set_attribute("config_sha256", model.config_sha256);
+  group.set_attribute("weights_sha256", model.weights_sha256);
   group.set_attribute("parameters", model.parameters);
   group.set_attribute("rotary_dim", model.rotary_dim);
   group.set_attribute("original_length", model.original_length);

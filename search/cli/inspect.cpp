@@ -54,7 +54,8 @@ Json to_json(const std::string& file, const StoreContents& c) {
                    {"rotary_dim", c.header.model.rotary_dim},
                    {"theta", c.header.model.theta},
                    {"original_length", c.header.model.original_length},
-                   {"config_sha256", c.header.model.config_sha256}};
+                   {"config_sha256", c.header.model.config_sha256},
+                   {"weights_sha256", c.header.model.weights_sha256}};
   root["corpus"] = {{"protocol", c.header.corpus.protocol},
                     {"documents", c.header.corpus.document_names},
                     {"windows", c.header.corpus.window_length.size()}};

@@ -85,6 +85,7 @@ search::StoreHeader make_header(const Session& session, const search::Perplexity
   header.model.name = std::filesystem::absolute(session.model_directory()).lexically_normal().string();
   header.model.architecture = config.architecture;
   header.model.config_sha256 = config.sha256;
+  header.model.weights_sha256 = session.transformer().weights_sha256();
   header.model.parameters = session.transformer().parameters();
   header.model.rotary_dim = config.rope.rotary_dim;
   header.model.original_length = config.rope.original_length;

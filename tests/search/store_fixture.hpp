@@ -44,7 +44,7 @@ inline StoreHeader make_header() {
   header.created_utc = "2026-01-02T03:04:05Z";
   header.command_line = "longrope search --model 'ü'";
   header.seed = 0xfedcba9876543210u;
-  header.model = {"tiny", "LlamaForCausalLM", std::string(64, 'a'), 3000000, kDim, 256, 10000.0};
+  header.model = {"tiny", "LlamaForCausalLM", std::string(64, 'a'), 3000000, kDim, 256, 10000.0, std::string(64, 'c')};
   header.corpus.sources = "a.txt\nb.txt";
   header.corpus.protocol = "window";
   header.corpus.document_names = {"a.txt", "größer.txt"};

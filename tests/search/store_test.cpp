@@ -167,6 +167,7 @@ TEST_CASE("a store of another job is refused with what differs") {
   CHECK(contains(refusal([](StoreHeader& h) { h.stage.strategy = "release-ga"; }), "strategy 'paper-ga'"));
   CHECK(contains(refusal([](StoreHeader& h) { h.stage.options = "{}"; }), "options"));
   CHECK(contains(refusal([](StoreHeader& h) { h.corpus.protocol = "half"; }), "protocol"));
+  CHECK(contains(refusal([](StoreHeader& h) { h.model.weights_sha256 = "x"; }), "model weights sha256"));
   CHECK(contains(refusal([](StoreHeader& h) { h.corpus.tokens_sha256 = "x"; }), "corpus tokens sha256"));
   CHECK(contains(refusal([](StoreHeader& h) { h.corpus.window_length[2] = 7; }),
                  "length of window 2 '2048' but this job's is '7'"));
