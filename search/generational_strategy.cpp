@@ -25,33 +25,13 @@ std::uint64_t fnv1a(std::uint64_t digest, std::uint64_t word) {
   return digest;
 }
 
-void check_factors(const char* name, const std::vector<double>& factors, std::int64_t pairs) {
-  if (std::cmp_not_equal(factors.size(), pairs)) {
-    throw InputError(
-        fmt::format("[search] {} factors must be {} (rotary_dim / 2) but are {}", name, pairs, factors.size()));
-  }
-  for (const double factor : factors) {
-    if (!(std::isfinite(factor) && factor > 0.0)) {
-      throw InputError(fmt::format("[search] {} factors must be finite and positive but one is {}", name, factor));
-    }
-  }
-}
-
 }  // namespace
 
 GenerationalStrategy::GenerationalStrategy(Space space, StrategyOptions options)
     : space_(std::move(space)), options_(options) {
-  const std::int64_t pairs = space_.geometry.pairs();
-  if (!(pairs >= 1))
-    throw InputError(fmt::format("[search] rotary_dim must be at least 2 but is {}", space_.geometry.rotary_dim));
-  if (!(std::isfinite(space_.scale) && space_.scale >= 1.0 && space_.scale <= 1e6)) {
-    throw InputError(fmt::format("[search] the scale must be from 1 to 1e6 but is {}", space_.scale));
-  }
+  space_.validate();
   if (options_.stage >= 65536)
     throw InputError(fmt::format("[search] the stage index must be below 65536 but is {}", options_.stage));
-  check_factors("pi", space_.pi_factors, pairs);
-  check_factors("ntk", space_.ntk_factors, pairs);
-  check_factors("yarn", space_.yarn_factors, pairs);
 }
 
 RandomStream GenerationalStrategy::stream(std::int32_t generation, std::size_t candidate, Purpose purpose) const {
@@ -80,37 +60,52 @@ std::vector<Candidate> GenerationalStrategy::ask(std::int64_t first_id, std::int
       candidate.parents[p] =
           position < told ? told_[static_cast<std::size_t>(position)].id : first_id + (position - told);
     }
-    candidate.factors = proposal.factors;
+    candidate.factors = space_.absolute(proposal.factors);
     candidate.start_tokens = proposal.start_tokens;
-    candidate.attention_factor = space_.attention_factor;
+    candidate.attention_factor = proposal.attention_factor > 0.0 ? proposal.attention_factor : space_.attention_factor;
   }
   asked_ = count;
   asked_first_id_ = first_id;
   return candidates;
 }
 
-void GenerationalStrategy::remember(const Candidate& candidate, double objective) {
-  // One NaN is as good as another; a store gives back the payload it was given, but need not.
-  const double value = std::isnan(objective) ? std::numeric_limits<double>::quiet_NaN() : objective;
+void GenerationalStrategy::remember(const Candidate& candidate, const Outcome& outcome) {
+  Individual individual{
+      candidate.id,     space_.relative(candidate.factors), candidate.start_tokens, candidate.attention_factor, 0.0, {},
+      outcome.raced_out};
   digest_ = fnv1a(digest_, static_cast<std::uint64_t>(candidate.id));
   for (const double factor : candidate.factors) digest_ = fnv1a(digest_, std::bit_cast<std::uint64_t>(factor));
   digest_ = fnv1a(digest_, static_cast<std::uint64_t>(candidate.start_tokens));
-  digest_ = fnv1a(digest_, std::bit_cast<std::uint64_t>(value));
-  told_.push_back({candidate.id, candidate.factors, candidate.start_tokens, value});
+  digest_ = fnv1a(digest_, std::bit_cast<std::uint64_t>(candidate.attention_factor));
+  for (const double objective : outcome.objectives) {
+    // One NaN is as good as another; a store gives back the payload it was given, but need not.
+    const double value = std::isnan(objective) ? std::numeric_limits<double>::quiet_NaN() : objective;
+    digest_ = fnv1a(digest_, std::bit_cast<std::uint64_t>(value));
+    individual.objectives.push_back(value);
+  }
+  digest_ = fnv1a(digest_, outcome.raced_out ? 1 : 0);
+  individual.objective = individual.objectives.front();
+  told_.push_back(std::move(individual));
 }
 
-void GenerationalStrategy::tell(std::span<const Candidate> candidates, std::span<const double> objectives) {
-  if (candidates.size() != asked_ || objectives.size() != asked_) {
+void GenerationalStrategy::tell(std::span<const Candidate> candidates, std::span<const Outcome> outcomes) {
+  if (candidates.size() != asked_ || outcomes.size() != asked_) {
     throw std::logic_error(fmt::format("Strategy::tell of {} candidates and {} objectives after an ask of {}",
-                                       candidates.size(), objectives.size(), asked_));
+                                       candidates.size(), outcomes.size(), asked_));
   }
   for (std::size_t i = 0; i < asked_; ++i) {
     if (candidates[i].id != asked_first_id_ + static_cast<std::int64_t>(i) ||
-        candidates[i].factors != pending_[done_ + i].factors) {
+        candidates[i].factors != space_.absolute(pending_[done_ + i].factors)) {
       throw std::logic_error("Strategy::tell of other candidates than those asked");
     }
   }
-  for (std::size_t i = 0; i < asked_; ++i) remember(candidates[i], objectives[i]);
+  for (const Outcome& outcome : outcomes) {
+    if (outcome.objectives.size() != options_.objectives) {
+      throw std::logic_error(fmt::format("Strategy::tell of {} objectives to a strategy of {}",
+                                         outcome.objectives.size(), options_.objectives));
+    }
+  }
+  for (std::size_t i = 0; i < asked_; ++i) remember(candidates[i], outcomes[i]);
   done_ += asked_;
   asked_ = 0;
   if (done_ == pending_.size() && !pending_.empty()) {
@@ -129,7 +124,7 @@ std::string GenerationalStrategy::save() const {
 }
 
 void GenerationalStrategy::load(const std::string& text, std::span<const Candidate> candidates,
-                                std::span<const double> objectives) {
+                                std::span<const Outcome> outcomes) {
   if (!told_.empty() || !pending_.empty()) throw std::logic_error("Strategy::load on a strategy that was used");
   const auto damaged = [](const std::string& what) {
     return InputError("[search] the strategy's state is damaged: " + what);
@@ -151,9 +146,9 @@ void GenerationalStrategy::load(const std::string& text, std::span<const Candida
   } catch (const nlohmann::json::exception& error) {
     throw damaged(error.what());
   }
-  if (std::cmp_not_equal(candidates.size(), told) || objectives.size() != candidates.size()) {
-    throw damaged(fmt::format("it speaks of {} candidates but {} with {} objectives are there", told, candidates.size(),
-                              objectives.size()));
+  if (std::cmp_not_equal(candidates.size(), told) || outcomes.size() != candidates.size()) {
+    throw damaged(fmt::format("it speaks of {} candidates but {} with {} outcomes are there", told, candidates.size(),
+                              outcomes.size()));
   }
   if (!(0 <= generation && generation <= told && 0 <= done && done <= told) ||
       told - done != told_before(static_cast<std::int32_t>(generation))) {
@@ -165,7 +160,7 @@ void GenerationalStrategy::load(const std::string& text, std::span<const Candida
     if (std::cmp_not_equal(candidates[i].factors.size(), space_.geometry.pairs()))
       throw damaged("a candidate has another size");
     if (i == before && done > 0) pending_ = propose(static_cast<std::int32_t>(generation), told_);
-    remember(candidates[i], objectives[i]);
+    remember(candidates[i], outcomes[i]);
   }
   if (digest != fmt::format("{:016x}", digest_))
     throw damaged("its digest is not that of the candidates and objectives told");

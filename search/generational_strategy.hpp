@@ -16,9 +16,12 @@ namespace longrope::search {
 /// One candidate that was told.
 struct Individual {
   std::int64_t id = -1;
-  std::vector<double> factors;  ///< [d/2]
+  std::vector<double> factors;  ///< [d/2], relative to the space's base
   std::int32_t start_tokens = 0;
-  double objective = 0.0;  ///< NaN: bad
+  double attention_factor = 1.0;
+  double objective = 0.0;          ///< the first one; NaN: bad
+  std::vector<double> objectives;  ///< [K]
+  bool raced_out = false;          ///< objectives are estimates
 };
 
 /// One candidate to be asked. Parents are positions in the order of telling, -1 for none; a position at or beyond the
@@ -26,8 +29,9 @@ struct Individual {
 struct Proposal {
   Origin origin = Origin::seed;
   std::int64_t parents[2] = {-1, -1};
-  std::vector<double> factors;
+  std::vector<double> factors;  ///< [d/2], relative to the space's base
   std::int32_t start_tokens = 0;
+  double attention_factor = 0.0;  ///< 0: the space's
 };
 
 class GenerationalStrategy : public Strategy {
@@ -35,9 +39,9 @@ class GenerationalStrategy : public Strategy {
   GenerationalStrategy(Space space, StrategyOptions options);
 
   std::vector<Candidate> ask(std::int64_t first_id, std::int64_t limit) final;
-  void tell(std::span<const Candidate> candidates, std::span<const double> objectives) final;
+  void tell(std::span<const Candidate> candidates, std::span<const Outcome> outcomes) final;
   std::string save() const final;
-  void load(const std::string& state, std::span<const Candidate> candidates, std::span<const double> objectives) final;
+  void load(const std::string& state, std::span<const Candidate> candidates, std::span<const Outcome> outcomes) final;
 
  protected:
   /// The whole generation, made from told() alone; empty when the strategy has ended.
@@ -47,10 +51,11 @@ class GenerationalStrategy : public Strategy {
   virtual std::int64_t told_before(std::int32_t generation) const = 0;
 
   const Space& space() const { return space_; }
+  const StrategyOptions& options() const { return options_; }
   RandomStream stream(std::int32_t generation, std::size_t candidate, Purpose purpose) const;
 
  private:
-  void remember(const Candidate& candidate, double objective);
+  void remember(const Candidate& candidate, const Outcome& outcome);
 
   Space space_;
   StrategyOptions options_;

@@ -25,8 +25,9 @@ class Stage {
       : transformer_(transformer),
         evaluator_(evaluator),
         options_(options),
-        strategy_(make_strategy(options.strategy, options.space,
-                                {options.header.seed, static_cast<std::uint32_t>(options.header.stage.index)})),
+        strategy_(make_strategy(
+            options.strategy, options.space,
+            {options.header.seed, static_cast<std::uint32_t>(options.header.stage.index), options.budget, 1})),
         writer_(open_store()) {
     earlier_evaluations_ = evaluations();
   }
@@ -57,13 +58,13 @@ class Stage {
     if (!generations_.empty()) earlier_s_ = generations_.back().elapsed_s;
     if (generations_.size() > 1) {
       std::vector<Candidate> candidates;
-      std::vector<double> objectives;
+      std::vector<Outcome> outcomes;
       for (const StoreRow& row : rows_) {
         if (row.candidate.generation < 0) continue;
         candidates.push_back(row.candidate);
-        objectives.push_back(row.result.objective);
+        outcomes.emplace_back(row.result.objective);
       }
-      strategy_->load(contents.states.back(), candidates, objectives);
+      strategy_->load(contents.states.back(), candidates, outcomes);
     }
     return writer;
   }
@@ -168,13 +169,13 @@ class Stage {
                                                       candidate.attention_factor, candidate.start_tokens));
     }
     const std::vector<EvalResult> results = score(tables);
-    std::vector<double> objectives;
+    std::vector<Outcome> outcomes;
     std::vector<StoreRow> rows;
     for (std::size_t i = 0; i < candidates.size(); ++i) {
-      objectives.push_back(results[i].objective);
+      outcomes.emplace_back(results[i].objective);
       rows.push_back({candidates[i], results[i]});
     }
-    strategy_->tell(candidates, objectives);
+    strategy_->tell(candidates, outcomes);
     append(std::move(rows), candidates.front().generation, strategy_->save());
     return true;
   }

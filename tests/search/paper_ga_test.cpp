@@ -86,7 +86,7 @@ TEST_CASE("paper-ga crosses genes of both parents, who are among the 32 best") {
       REQUIRE(static_cast<std::size_t>(parent - 3) < before);
       int better = 0;
       for (std::size_t n = 0; n < before; ++n)
-        better += told.objectives[n] < told.objectives[static_cast<std::size_t>(parent - 3)];
+        better += told.objectives[n].first() < told.objectives[static_cast<std::size_t>(parent - 3)].first();
       REQUIRE(better < 32);
     }
     if (c.origin != Origin::crossover) continue;
@@ -105,8 +105,8 @@ TEST_CASE("paper-ga improves on its seeds and on random candidates") {
   const Told told = run(strategy, scale);
   double best = INFINITY, seeds = INFINITY, random_best = INFINITY;
   for (std::size_t n = 0; n < told.objectives.size(); ++n) {
-    best = std::min(best, told.objectives[n]);
-    if (n < 3) seeds = std::min(seeds, told.objectives[n]);
+    best = std::min(best, told.objectives[n].first());
+    if (n < 3) seeds = std::min(seeds, told.objectives[n].first());
   }
   RandomStream random(1, 0, 0, 0, Purpose::random);
   for (int n = 0; n < 1344; ++n) {

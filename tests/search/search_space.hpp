@@ -48,7 +48,7 @@ inline double bowl(const std::vector<double>& factors, double scale) {
 
 struct Told {
   std::vector<Candidate> candidates;
-  std::vector<double> objectives;
+  std::vector<Outcome> objectives;
 };
 
 /// Objective of a candidate; some are NaN when `bad` is set.
@@ -62,7 +62,7 @@ inline bool step(Strategy& strategy, Told& told, double scale, std::int64_t limi
                  std::int64_t first_id = 3) {
   const auto candidates = strategy.ask(first_id + static_cast<std::int64_t>(told.candidates.size()), limit);
   if (candidates.empty()) return false;
-  std::vector<double> objectives;
+  std::vector<Outcome> objectives;
   for (const Candidate& candidate : candidates) objectives.push_back(score(candidate, scale, bad));
   strategy.tell(candidates, objectives);
   told.candidates.insert(told.candidates.end(), candidates.begin(), candidates.end());

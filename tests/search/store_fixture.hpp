@@ -144,7 +144,7 @@ inline void run_job(const std::filesystem::path& file, std::int64_t budget, std:
     if (candidates.empty()) break;
     idle();
     std::vector<StoreRow> rows;
-    std::vector<double> objectives;
+    std::vector<Outcome> objectives;
     for (const Candidate& candidate : candidates) {
       StoreRow row;
       row.candidate = candidate;

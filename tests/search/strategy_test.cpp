@@ -84,7 +84,7 @@ TEST_CASE("states that do not belong are refused") {
     }
   }
   Told other = told;
-  other.objectives[5] += 1e-9;
+  other.objectives[5].objectives[0] += 1e-9;
   CHECK(contains(load("paper-ga", state, other), "digest"));
   other = told;
   other.candidates[70].factors[3] += 1e-9;
@@ -100,7 +100,7 @@ TEST_CASE("asks and tells out of turn, and spaces that cannot be searched") {
   auto asked = strategy->ask(0, 10);
   CHECK_THROWS_AS(strategy->ask(10, 10), std::logic_error);
   CHECK_THROWS_AS(strategy->save(), std::logic_error);
-  const std::vector<double> objectives(10, 1.0);
+  const std::vector<Outcome> objectives(10, 1.0);
   CHECK_THROWS_AS(strategy->tell(asked, std::span(objectives).first(9)), std::logic_error);
   auto other = asked;
   other[4].factors[0] += 1.0;
@@ -136,7 +136,7 @@ TEST_CASE("objectives that are all NaN end as well") {
       const auto candidates = strategy->ask(asked, 1000);
       if (candidates.empty()) break;
       asked += static_cast<std::int64_t>(candidates.size());
-      strategy->tell(candidates, std::vector<double>(candidates.size(), std::nan("")));
+      strategy->tell(candidates, std::vector<Outcome>(candidates.size(), std::nan("")));
     }
     CHECK(asked == 1344);
   }
