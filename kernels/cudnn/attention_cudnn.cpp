@@ -1,0 +1,112 @@
+#include "kernels/cuda/attention_cudnn.hpp"
+
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "kernels/cuda/attention_cudnn_shape.hpp"
+#include "kernels/cuda/check.hpp"
+#include "kernels/cudnn/attention_plan.hpp"
+#include "kernels/error.hpp"
+
+namespace longrope::kernels::cuda {
+
+namespace {
+
+constexpr const char* kWhere = "attention";
+constexpr std::size_t kMostPlans = 1024;  // a 2M-token window in chunks of 16384 rows needs 128
+
+// cuDNN on one device: its handle, and every plan compiled so far. A mutex serialises the threads of that device: they
+// share the handle, which holds the stream, and a run only enqueues.
+class DeviceCudnn {
+ public:
+  explicit DeviceCudnn(const CudnnApi& api) : api_(api) { api_.check(api_.create_handle(&handle_), kWhere); }
+  ~DeviceCudnn() { api_.destroy_handle(handle_); }
+  DeviceCudnn(const DeviceCudnn&) = delete;
+  DeviceCudnn& operator=(const DeviceCudnn&) = delete;
+
+  std::string refusal(const CudnnAttentionShape& shape) {
+    const std::lock_guard lock(mutex_);
+    if (const auto known = refusals_.find(shape); known != refusals_.end()) return known->second;
+    try {
+      plan(shape);
+      return {};
+    } catch (const RuntimeError& error) {
+      return refusals_.emplace(shape, error.what()).first->second;
+    }
+  }
+
+  void run(const CudnnAttentionShape& shape, CudnnAttentionPointers pointers, cudaStream_t stream) {
+    const std::lock_guard lock(mutex_);
+    const CudnnAttentionPlan& compiled = plan(shape);
+    api_.check(api_.set_stream(handle_, stream), kWhere);
+    const std::int64_t bytes = compiled.workspace_bytes();
+    if (bytes > 0) check(cudaMallocAsync(&pointers.workspace, static_cast<std::size_t>(bytes), stream), kWhere);
+    try {
+      compiled.run(handle_, pointers);
+    } catch (...) {
+      if (bytes > 0) cudaFreeAsync(pointers.workspace, stream);
+      throw;
+    }
+    if (bytes > 0) check(cudaFreeAsync(pointers.workspace, stream), kWhere);
+  }
+
+ private:
+  const CudnnAttentionPlan& plan(const CudnnAttentionShape& shape) {
+    if (const auto found = plans_.find(shape); found != plans_.end()) return *found->second;
+    if (plans_.size() >= kMostPlans) {
+      check(cudaDeviceSynchronize(), kWhere);  // none of them may still be running
+      plans_.clear();
+    }
+    CudnnKernelCache* const cache =
+        CudnnKernelCache::offered_by(api_) ? &kernels_[cudnn_attention_family(shape)] : nullptr;
+    auto compiled = std::make_unique<CudnnAttentionPlan>(api_, CudnnTarget{.handle = handle_}, shape, cache);
+    return *plans_.emplace(shape, std::move(compiled)).first->second;
+  }
+
+  const CudnnApi& api_;
+  cudnnHandle_t handle_ = nullptr;
+  std::mutex mutex_;
+  std::map<CudnnAttentionFamily, CudnnKernelCache> kernels_;  // outlive the plans that use them
+  std::map<CudnnAttentionShape, std::unique_ptr<CudnnAttentionPlan>> plans_;
+  std::map<CudnnAttentionShape, std::string> refusals_;
+};
+
+// The current device's state, made at its first use. The states are a cache that outlives every caller and are never
+// destroyed: at exit the CUDA driver may be gone before them.
+DeviceCudnn& device_cudnn() {
+  static std::mutex mutex;
+  static auto& states = *new std::map<int, std::unique_ptr<DeviceCudnn>>;
+  int device = 0;
+  check(cudaGetDevice(&device), kWhere);
+  const std::lock_guard lock(mutex);
+  std::unique_ptr<DeviceCudnn>& state = states[device];
+  if (state == nullptr) state = std::make_unique<DeviceCudnn>(CudnnApi::instance());
+  return *state;
+}
+
+}  // namespace
+
+std::string attention_cudnn_refusal(const AttentionProblem& problem) {
+  try {
+    std::string refusal = cudnn_attention_rule(problem);
+    if (refusal.empty()) refusal = CudnnApi::instance().reason();
+    if (refusal.empty()) refusal = device_cudnn().refusal(cudnn_attention_shape(problem));
+    return refusal;
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
+bool attention_cudnn_supports(const AttentionProblem& problem) { return attention_cudnn_refusal(problem).empty(); }
+
+void attention_cudnn(const AttentionProblem& problem, cudaStream_t stream) {
+  const CudnnAttentionPointers pointers{
+      .q = problem.q, .k = problem.k, .v = problem.v, .out = problem.out, .workspace = nullptr};
+  device_cudnn().run(cudnn_attention_shape(problem), pointers, stream);
+}
+
+}  // namespace longrope::kernels::cuda

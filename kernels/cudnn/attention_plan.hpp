@@ -1,0 +1,70 @@
+// One compiled cuDNN attention: the SDPA pattern written as a graph of matmuls, pointwise ops and reductions, which
+// cuDNN's engines recognise and run as one fused kernel.
+// The pattern (which ops, in which order, which types) is the one NVIDIA's cudnn-frontend 1.32 emits for SDPA forward:
+// node/scaled_dot_product_flash_attention.h, node/diagonal_band_mask.h, node/softmax.h.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "kernels/cuda/attention_cudnn_shape.hpp"
+#include "kernels/cudnn/library.hpp"
+
+namespace longrope::kernels::cuda {
+
+/// For whom a plan is compiled: a live handle, or (without any device) a finalised CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR.
+struct CudnnTarget {
+  cudnnHandle_t handle = nullptr;
+  const CudnnDescriptor* device_properties = nullptr;
+};
+
+/// Device pointers of one run, laid out as in AttentionProblem.
+struct CudnnAttentionPointers {
+  const void* q = nullptr;
+  const void* k = nullptr;
+  const void* v = nullptr;
+  void* out = nullptr;
+  void* workspace = nullptr;  ///< workspace_bytes() of them; may be null when that is 0
+};
+
+/// Compiled kernels that plans of one shape family share: same heads, kv_heads, head_dim, and alike in having a window
+/// or not and one row or more. The first plan compiles (about a second), the next ones of other rows and keys find the
+/// kernel here (about a millisecond). Move-only. Not for concurrent use.
+/// Source: cuDNN, "Dynamic shapes and kernel cache"; for attention since 9.18 (cudnn-frontend 1.18 release notes).
+class CudnnKernelCache {
+ public:
+  /// Whether this cuDNN shares attention kernels between lengths.
+  static bool offered_by(const CudnnApi& api) { return api.version() >= 91801; }
+
+ private:
+  friend class CudnnAttentionPlan;
+  std::optional<CudnnDescriptor> descriptor_;  // made with the first graph
+};
+
+/// A finalised execution plan. Move-only. Running it only enqueues work on the handle's stream.
+class CudnnAttentionPlan {
+ public:
+  /// Builds the graph, asks cuDNN's heuristic (mode A) for engines and takes the first that compiles.
+  /// `cache`, if not null, is that of the shape's family: precondition CudnnKernelCache::offered_by(api). Throws
+  /// RuntimeError when the graph is refused or no engine compiles it.
+  CudnnAttentionPlan(const CudnnApi& api, const CudnnTarget& target, const CudnnAttentionShape& shape,
+                     CudnnKernelCache* cache);
+
+  /// Device bytes one run needs; runs that overlap in time need a workspace each.
+  std::int64_t workspace_bytes() const { return workspace_bytes_; }
+
+  /// Precondition: `handle` belongs to the device the plan was compiled for. Throws RuntimeError.
+  void run(cudnnHandle_t handle, const CudnnAttentionPointers& pointers) const;
+
+ private:
+  const CudnnApi* api_;
+  std::vector<CudnnDescriptor> graph_;  // everything the plan refers to
+  std::vector<CudnnDescriptor> plan_;   // one
+  std::int64_t workspace_bytes_ = 0;
+  std::vector<std::int64_t> scalar_uids_;
+  std::vector<std::array<unsigned char, 4>> scalar_values_;  // host-side constants, passed by value at each run
+};
+
+}  // namespace longrope::kernels::cuda
