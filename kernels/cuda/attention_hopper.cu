@@ -1,0 +1,63 @@
+// Which configuration of the Hopper attention kernel solves which problem.
+#include <limits>
+
+#include "kernels/cuda/attention.hpp"
+#include "kernels/cuda/attention_hopper_launch.cuh"
+
+namespace longrope::kernels::cuda {
+namespace {
+
+using Narrow = hopper::AttentionConfig<64, 128, 3, 2>;
+using Middle = hopper::AttentionConfig<128, 128, 2, 2>;
+using Wide = hopper::AttentionConfig<256, 64, 2, 2>;
+
+/// Calls `use` with the configuration for a head_dim; false where there is none.
+template <class Use>
+bool with_config(std::int64_t head_dim, Use&& use) {
+  switch (head_dim) {
+    case 64:
+      return use(Narrow{});
+    case 96:  // as 128, the last 32 columns zeros
+    case 128:
+      return use(Middle{});
+    case 256:
+      return use(Wide{});
+    default:
+      return false;
+  }
+}
+
+bool is_hopper() {
+  int device = 0;
+  int major = 0;
+  int minor = 0;
+  const bool known = cudaGetDevice(&device) == cudaSuccess &&
+                     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+                     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess;
+  if (!known) cudaGetLastError();
+  return known && major == 9 && minor == 0;
+}
+
+}  // namespace
+
+bool attention_hopper_supports(const AttentionProblem& problem) {
+  constexpr std::int64_t kMostKeys = std::int64_t{1} << 30;  // TMA coordinates are 32-bit
+  const bool shape = problem.rows > 0 && problem.first_position >= 0 && problem.keys() <= kMostKeys &&
+                     problem.kv_heads > 0 && problem.heads % problem.kv_heads == 0;
+  return shape && is_hopper() && tensor_maps_available() &&
+         with_config(problem.head_dim, [](auto config) { return hopper::kernel_present<decltype(config)>(); });
+}
+
+void attention_hopper(const AttentionProblem& problem, cudaStream_t stream) {
+  constexpr const char* kWhere = "attention_hopper";
+  int device = 0;
+  hopper::AttentionSchedule schedule;
+  check(cudaGetDevice(&device), kWhere);
+  check(cudaDeviceGetAttribute(&schedule.multiprocessors, cudaDevAttrMultiProcessorCount, device), kWhere);
+  with_config(problem.head_dim, [&](auto config) {
+    hopper::launch<decltype(config)>(problem, schedule, stream);
+    return true;
+  });
+}
+
+}  // namespace longrope::kernels::cuda
