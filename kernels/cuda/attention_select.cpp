@@ -9,6 +9,8 @@ namespace {
 
 // The order is that of their measured rates on Hopper, where all of them run; elsewhere the first that can.
 constexpr std::array kImplementations{
+    AttentionImplementation{AttentionKind::cudnn, "cudnn", attention_cudnn_supports, attention_cudnn},
+    AttentionImplementation{AttentionKind::portable, "portable", attention_portable_supports, attention_portable},
     AttentionImplementation{AttentionKind::plain, "plain", attention_plain_supports, attention_plain},
 };
 
