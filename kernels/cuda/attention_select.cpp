@@ -7,8 +7,10 @@
 namespace longrope::kernels::cuda {
 namespace {
 
-// The order is that of their measured rates on Hopper, where all of them run; elsewhere the first that can.
+// The order is that of their measured rates on an H200 (experiments/benchmarks/gpu/RESULTS.md); elsewhere the first
+// that can.
 constexpr std::array kImplementations{
+    AttentionImplementation{AttentionKind::hopper, "hopper", attention_hopper_supports, attention_hopper},
     AttentionImplementation{AttentionKind::cudnn, "cudnn", attention_cudnn_supports, attention_cudnn},
     AttentionImplementation{AttentionKind::portable, "portable", attention_portable_supports, attention_portable},
     AttentionImplementation{AttentionKind::plain, "plain", attention_plain_supports, attention_plain},
