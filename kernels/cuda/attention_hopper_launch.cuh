@@ -14,13 +14,6 @@
 
 namespace longrope::kernels::cuda::hopper {
 
-/// How tiles go to multiprocessors.
-struct AttentionSchedule {
-  bool persistent = true;    ///< one block per multiprocessor takes tile after tile; else one block per tile
-  int section_kv_heads = 0;  ///< kv heads whose tiles run together, 0: all (see TileOrder); divides kv_heads
-  int multiprocessors = 132;
-};
-
 /// Whether this build carries the kernel's sm_90a code and the driver has it for the current device.
 template <class Config>
 bool kernel_present() {
@@ -36,8 +29,7 @@ template <class Config>
 AttentionArguments arguments_of(const AttentionProblem& problem, const AttentionSchedule& schedule) {
   constexpr const char* kWhere = "attention_hopper";
   const TensorMapShape q{{problem.head_dim, problem.heads, problem.rows}, {kPanelColumns, 1, Config::kTileRows}};
-  const TensorMapShape kv{{problem.head_dim, problem.kv_heads, problem.keys()},
-                          {kPanelColumns, 1, Config::kTileKeys / Config::kCluster}};
+  const TensorMapShape kv{{problem.head_dim, problem.kv_heads, problem.keys()}, {kPanelColumns, 1, Config::kTileKeys}};
   const std::int64_t group = problem.heads / problem.kv_heads;
   AttentionArguments arguments{};
   arguments.q = make_tensor_map(problem.q, q, kWhere);
@@ -52,14 +44,14 @@ AttentionArguments arguments_of(const AttentionProblem& problem, const Attention
   arguments.heads_per_kv_head = static_cast<int>(group);
   const std::int64_t section = schedule.section_kv_heads > 0 ? schedule.section_kv_heads : problem.kv_heads;
   arguments.order.row_tiles = (problem.rows + Config::kTileRows - 1) / Config::kTileRows;
-  arguments.order.tiles = arguments.order.row_tiles * problem.heads / Config::kCluster;
-  arguments.order.section_heads = static_cast<int>(section * group / Config::kCluster);
+  arguments.order.tiles = arguments.order.row_tiles * problem.heads;
+  arguments.order.section_heads = static_cast<int>(section * group);
   arguments.order.rows_per_tile = Config::kTileRows;
   return arguments;
 }
 
-/// Enqueues one configuration. Preconditions: head_dim <= Config::kHeadDim, a multiple of 8; heads / kv_heads a
-/// multiple of Config::kCluster; keys below 2^30. Throws RuntimeError.
+/// Enqueues one configuration. Preconditions: head_dim <= Config::kHeadDim, a multiple of 8; keys below 2^30.
+/// Throws RuntimeError.
 template <class Config>
 void launch(const AttentionProblem& problem, const AttentionSchedule& schedule, cudaStream_t stream) {
   constexpr const char* kWhere = "attention_hopper";
@@ -67,22 +59,12 @@ void launch(const AttentionProblem& problem, const AttentionSchedule& schedule, 
   check(cudaFuncSetAttribute(attention_hopper_kernel<Config>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(Config::kSharedBytes)),
         kWhere);
-  const std::int64_t blocks =
-      schedule.persistent ? std::min<std::int64_t>(arguments.order.tiles, schedule.multiprocessors / Config::kCluster)
-                          : arguments.order.tiles;
-  cudaLaunchConfig_t launch{};
-  launch.gridDim = dim3(static_cast<unsigned>(blocks * Config::kCluster));
-  launch.blockDim = dim3(Config::kThreads);
-  launch.dynamicSmemBytes = Config::kSharedBytes;
-  launch.stream = stream;
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = Config::kCluster;
-  cluster.val.clusterDim.y = 1;
-  cluster.val.clusterDim.z = 1;
-  launch.attrs = &cluster;
-  launch.numAttrs = Config::kCluster > 1 ? 1 : 0;
-  check(cudaLaunchKernelEx(&launch, attention_hopper_kernel<Config>, arguments), kWhere);
+  const std::int64_t blocks = schedule.persistent
+                                  ? std::min<std::int64_t>(arguments.order.tiles, schedule.multiprocessors)
+                                  : arguments.order.tiles;
+  attention_hopper_kernel<Config>
+      <<<static_cast<unsigned>(blocks), Config::kThreads, Config::kSharedBytes, stream>>>(arguments);
+  check_launch(kWhere);
 }
 
 }  // namespace longrope::kernels::cuda::hopper

@@ -1,15 +1,11 @@
-// Arithmetic of the Hopper attention kernel that does not need a GPU: where tiles lie in shared memory, the wgmma
-// descriptors that read them, which query tile a block takes, and which keys it sees. Host and device.
+// Where tiles of the Hopper attention kernel lie in shared memory, and the wgmma descriptors that read them: arithmetic
+// that does not need a GPU. Host and device.
 // Source: PTX ISA, "Asynchronous warpgroup-level matrix shared memory layout" (canonical layouts, descriptor format).
 #pragma once
 
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define LONGROPE_HOST_DEVICE __host__ __device__
-#else
-#define LONGROPE_HOST_DEVICE
-#endif
+#include "kernels/cuda/host_device.hpp"
 
 namespace longrope::kernels::cuda::hopper {
 
@@ -61,55 +57,6 @@ LONGROPE_HOST_DEVICE constexpr std::uint64_t column_step(int k, int panel, int p
   return (static_cast<std::uint64_t>(k) * kInstructionK * kRowBytes +
           static_cast<std::uint64_t>(panel) * panel_bytes(panel_rows)) /
          16;
-}
-
-/// One block's work: `rows_per_tile` query rows of one head.
-struct QueryTile {
-  std::int64_t first_row = 0;
-  int head = 0;
-};
-
-/// The order of all query tiles: sections of `section_heads` heads; in a section the rows that see most keys come
-/// first, so that short tiles fill the end; for one row range all heads of the section, so that neighbours share keys
-/// in L2.
-struct TileOrder {
-  std::int64_t tiles = 0;  ///< in all
-  std::int64_t row_tiles = 0;
-  int section_heads = 1;  ///< divides heads
-  int rows_per_tile = 0;
-
-  LONGROPE_HOST_DEVICE constexpr QueryTile at(std::int64_t index) const {
-    const std::int64_t per_section = row_tiles * section_heads;
-    const std::int64_t section = index / per_section;
-    const std::int64_t rest = index - section * per_section;
-    const std::int64_t row_tile = row_tiles - 1 - rest / section_heads;
-    return {row_tile * rows_per_tile, static_cast<int>(section * section_heads + rest % section_heads)};
-  }
-};
-
-/// The index in TileOrder of a block's round-th tile when `blocks` blocks share them all: odd rounds run backwards, so
-/// that no block always gets the longest tile of a round. May be past the end in the last round.
-LONGROPE_HOST_DEVICE constexpr std::int64_t tile_index(std::int64_t round, std::int64_t block, std::int64_t blocks) {
-  return round * blocks + ((round & 1) != 0 ? blocks - 1 - block : block);
-}
-
-/// Key tiles [begin, end) that hold a key which some query at positions [first, last] sees; window 0: none.
-struct KeyTiles {
-  int begin = 0;
-  int end = 0;
-};
-LONGROPE_HOST_DEVICE constexpr KeyTiles visible_key_tiles(std::int64_t first, std::int64_t last, std::int64_t window,
-                                                          int keys_per_tile) {
-  const std::int64_t oldest = window > 0 && first >= window ? first - window + 1 : 0;
-  return {static_cast<int>(oldest / keys_per_tile), static_cast<int>(last / keys_per_tile) + 1};
-}
-
-/// Key tiles [begin, end) of which every query at positions [first, last] sees every key: they need no mask. May be
-/// empty (begin >= end).
-LONGROPE_HOST_DEVICE constexpr KeyTiles whole_key_tiles(std::int64_t first, std::int64_t last, std::int64_t window,
-                                                        int keys_per_tile) {
-  const std::int64_t begin = window > 0 && last >= window ? (last - window) / keys_per_tile + 1 : 0;
-  return {static_cast<int>(begin), static_cast<int>((first + 1) / keys_per_tile)};
 }
 
 }  // namespace longrope::kernels::cuda::hopper

@@ -92,10 +92,11 @@ __device__ __forceinline__ void pack_probabilities(const float (&values)[kCount]
   for (int i = 0; i < kCount / 2; ++i) packed[i] = pack_bf16(values[2 * i], values[2 * i + 1]);
 }
 
-/// Multiplies both rows of the output by their factors.
-template <bool kSkip, int kCount>
+/// Multiplies both rows of the output by their factors; not at all when no row of the warp has a new maximum, which
+/// gives the same bits.
+template <int kCount>
 __device__ __forceinline__ void rescale(float (&output)[kCount], const RowScale& scale) {
-  if (kSkip && __all_sync(0xFFFFFFFFU, scale.factor[0] == 1.0F && scale.factor[1] == 1.0F)) return;
+  if (__all_sync(0xFFFFFFFFU, scale.factor[0] == 1.0F && scale.factor[1] == 1.0F)) return;
 #pragma unroll
   for (int i = 0; i < kCount; ++i) output[i] *= scale.factor[i / 2 % 2];
 }
