@@ -17,6 +17,7 @@ namespace longrope::kernels {
 enum class Precision : std::uint8_t {
   f32,   ///< float32 weights and activations
   bf16,  ///< bfloat16 weights, activations, K and V; float32 accumulation
+  fp8,   ///< as bf16, but layer projections multiply e4m3 with a float32 scale per weight row and per token
 };
 
 /// Heads of an attention layer, in the order of the fused projection's output columns: q heads | k heads | v heads.
@@ -35,6 +36,13 @@ class Linear {
   virtual ~Linear() = default;
   virtual std::int64_t in_features() const = 0;
   virtual std::int64_t out_features() const = 0;
+};
+
+/// A float32 vector (a norm's weight) in one backend's memory; immutable, shared by all threads.
+class Vector {
+ public:
+  virtual ~Vector() = default;
+  virtual std::int64_t size() const = 0;
 };
 
 /// The embedding rows of a vocabulary; immutable, shared by all threads.
@@ -72,22 +80,35 @@ using DeviceMemory = std::shared_ptr<void>;
 struct RotateQkvOptions {
   AttentionShape shape;
   std::int64_t first_position = 0;  ///< position of row 0 of the chunk
-  std::span<const float> q_norm;    ///< [head_dim] RMSNorm weight applied per head before rotation; empty: none
-  std::span<const float> k_norm;    ///< [head_dim]; empty: none
+  const Vector* q_norm = nullptr;   ///< [head_dim] RMSNorm weight applied per head before rotation; null: none
+  const Vector* k_norm = nullptr;   ///< [head_dim]; null: none
   float norm_epsilon = 0.0F;
 };
 
+/// Operations on one device. Thread-safe. What one thread asks for happens in the order it asked; it may still be
+/// running when a call returns, except where the result is in host memory (nll) and in finish().
 class Backend {
  public:
   virtual ~Backend() = default;
 
   virtual std::string name() const = 0;
   virtual Precision precision() const = 0;
-  /// Type of the activations that enter matrix products: f32, or bf16 under Precision::bf16.
+  /// Type of the activations that enter matrix products: f32, or bf16 under Precision::bf16 and fp8.
   virtual DType activation_dtype() const = 0;
+  /// Type of fused projections (qkv, gate_up) and of rotated queries: f32 on the CPU, bf16 on a GPU, where these
+  /// buffers' traffic counts.
+  virtual DType projection_dtype() const = 0;
+  /// Rows that should go through a layer at once: enough for full speed, few enough to bound the workspace.
+  virtual std::int64_t preferred_chunk_tokens() const = 0;
 
-  /// Uninitialised device memory. Throws RuntimeError when there is not enough.
+  /// Uninitialised device memory. Throws RuntimeError when there is not enough. Released by a thread that used it, or
+  /// after every thread that used it has finished (nll and finish wait).
   virtual DeviceMemory allocate(std::int64_t bytes) const = 0;
+  /// Waits for everything the calling thread asked for. Throws RuntimeError if any of it failed.
+  virtual void finish() const = 0;
+
+  /// A copy of host values.
+  virtual std::unique_ptr<Vector> pack_vector(std::span<const float> values) const = 0;
 
   /// weight: host memory, [out, in], any DType; bias: [out] or empty. Packs a copy; the source may go away.
   virtual std::unique_ptr<Linear> pack_linear(ConstMatrix weight, std::span<const float> bias) const = 0;
@@ -104,25 +125,26 @@ class Backend {
   virtual void embed(const Embedding& table, std::span<const std::int32_t> ids, Matrix hidden) const = 0;
 
   /// y = x / sqrt(mean(x^2) + epsilon) * weight, row by row. x f32 [rows, n], weight [n], y activation dtype [rows, n].
-  virtual void rms_norm(ConstMatrix x, std::span<const float> weight, float epsilon, Matrix y) const = 0;
+  virtual void rms_norm(ConstMatrix x, const Vector& weight, float epsilon, Matrix y) const = 0;
 
-  /// y = x W^T + bias, or y += x W^T + bias. x activation dtype [rows, in], y f32 [rows, out].
+  /// y = x W^T + bias, or y += x W^T + bias. x activation dtype [rows, in], y [rows, out]: f32, or projection dtype
+  /// unless accumulating.
   virtual void linear(const Linear& weight, ConstMatrix x, Matrix y, bool accumulate) const = 0;
 
   /// Splits a chunk of fused projections, normalises q and k per head if asked, rotates q and k by the table, and
-  /// writes q (f32 [rows, heads * head_dim], pre-multiplied by 1/sqrt(head_dim)) and rows first_position.. of kv. qkv
-  /// f32 [rows, shape.qkv_cols()]. Under Precision::bf16 q, k and v are rounded to bf16.
+  /// writes q ([rows, heads * head_dim], pre-multiplied by 1/sqrt(head_dim)) and rows first_position.. of kv. qkv
+  /// [rows, shape.qkv_cols()]; qkv and q in the projection dtype. Under Precision::bf16 q, k and v are rounded to bf16.
   virtual void rotate_qkv(const RotateQkvOptions& options, ConstMatrix qkv, const RotationTable& table, Matrix q,
                           KvBuffer& kv) const = 0;
 
   /// Causal attention of a chunk of queries over keys 0 .. first_position + row, at most the last `sliding_window` of
   /// them if sliding_window > 0 (key j is visible to query i when i - j < sliding_window). Grouped queries: query head
-  /// h reads kv head h / (heads / kv_heads). q f32 as rotate_qkv wrote it; out activation dtype [rows, heads *
+  /// h reads kv head h / (heads / kv_heads). q as rotate_qkv wrote it; out activation dtype [rows, heads *
   /// head_dim].
   virtual void attention(const AttentionShape& shape, ConstMatrix q, const KvBuffer& kv, std::int64_t first_position,
                          std::int64_t sliding_window, Matrix out) const = 0;
 
-  /// y = silu(gate) * up. gate_up f32 [rows, 2n] (gate | up), y activation dtype [rows, n].
+  /// y = silu(gate) * up. gate_up projection dtype [rows, 2n] (gate | up), y activation dtype [rows, n].
   virtual void gated_silu(ConstMatrix gate_up, Matrix y) const = 0;
 
   /// nll_nats[r] = logsumexp(logits[r]) - logits[r][targets[r]], logits = x W^T, never stored whole.
@@ -131,10 +153,25 @@ class Backend {
                    std::span<double> nll_nats) const = 0;
 };
 
-/// The CPU backend. Throws InputError if precision is bf16 and the processor has no AVX-512 bf16 product path.
+/// The CPU backend. Throws InputError if precision is fp8, or bf16 and the processor has no AVX-512 bf16 product path.
 std::unique_ptr<Backend> make_cpu_backend(Precision precision);
 
-/// The CUDA backend. Throws InputError "built without CUDA" where the build has none.
-std::unique_ptr<Backend> make_cuda_backend(Precision precision);
+/// CUDA devices this process can use: 0 where the build has no CUDA, the machine no driver or the driver no device.
+int cuda_device_count();
+
+/// What a CUDA device is and how much of its memory is free now (bytes that this process's backends keep for reuse
+/// count as free).
+struct DeviceInfo {
+  std::string name;
+  std::int64_t total_bytes = 0;
+  std::int64_t free_bytes = 0;
+};
+/// Throws InputError unless 0 <= device < cuda_device_count().
+DeviceInfo cuda_device_info(int device);
+
+/// The CUDA backend on one device. Throws InputError where the build has no CUDA or the machine no such device, where
+/// the device is older than compute capability 8.0, if precision is f32 (a GPU multiplies bf16 or fp8), or if it is fp8
+/// and the device is not of compute capability 9.0; RuntimeError where cuBLASLt is not to be found.
+std::unique_ptr<Backend> make_cuda_backend(Precision precision, int device = 0);
 
 }  // namespace longrope::kernels

@@ -64,7 +64,7 @@ class Loader {
       const TensorView head = files_.require("lm_head.weight", {config_.vocabulary, config_.hidden_size});
       weights.lm_head = backend_.pack_lm_head(StackedMatrix({head}, config_.hidden_size).view());
     }
-    weights.final_norm = to_floats(files_.require("model.norm.weight", {config_.hidden_size}));
+    weights.final_norm = vector("model.norm.weight", config_.hidden_size);
     for (std::int64_t layer = 0; layer < config_.layers; ++layer) weights.layers.push_back(load_layer(layer));
     return weights;
   }
@@ -77,8 +77,8 @@ class Loader {
     const std::int64_t kv_rows = config_.kv_heads * config_.head_dim;
     const std::int64_t mlp = config_.intermediate_size;
     LayerWeights w;
-    w.input_norm = to_floats(files_.require(prefix + "input_layernorm.weight", {hidden}));
-    w.post_attention_norm = to_floats(files_.require(prefix + "post_attention_layernorm.weight", {hidden}));
+    w.input_norm = vector(prefix + "input_layernorm.weight", hidden);
+    w.post_attention_norm = vector(prefix + "post_attention_layernorm.weight", hidden);
     const std::string attention = prefix + "self_attn.";
     if (config_.fused_projections) {
       w.qkv = linear({{attention + "qkv_proj", q_rows + 2 * kv_rows}}, hidden, config_.qkv_bias);
@@ -89,12 +89,16 @@ class Loader {
       w.gate_up = linear({{prefix + "mlp.gate_proj", mlp}, {prefix + "mlp.up_proj", mlp}}, hidden, false);
     }
     if (config_.per_head_norm) {
-      w.q_norm = to_floats(files_.require(attention + "q_norm.weight", {config_.head_dim}));
-      w.k_norm = to_floats(files_.require(attention + "k_norm.weight", {config_.head_dim}));
+      w.q_norm = vector(attention + "q_norm.weight", config_.head_dim);
+      w.k_norm = vector(attention + "k_norm.weight", config_.head_dim);
     }
     w.output = linear({{attention + "o_proj", hidden}}, q_rows, config_.output_bias);
     w.down = linear({{prefix + "mlp.down_proj", hidden}}, mlp, false);
     return w;
+  }
+
+  std::unique_ptr<kernels::Vector> vector(const std::string& name, std::int64_t size) const {
+    return backend_.pack_vector(to_floats(files_.require(name, {size})));
   }
 
   struct Part {

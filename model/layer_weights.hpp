@@ -12,20 +12,20 @@ namespace longrope::model {
 
 /// One decoder layer. Projections that share an input are packed as one: q|k|v and gate|up, as Phi-3 stores them.
 struct LayerWeights {
-  std::vector<float> input_norm;         ///< [hidden]
+  std::unique_ptr<kernels::Vector> input_norm;  ///< [hidden]
   std::unique_ptr<kernels::Linear> qkv;  ///< [(heads + 2 kv_heads) head_dim, hidden], bias where the checkpoint has one
-  std::vector<float> q_norm, k_norm;     ///< [head_dim], Qwen3; else empty
-  std::unique_ptr<kernels::Linear> output;   ///< [hidden, heads head_dim]
-  std::vector<float> post_attention_norm;    ///< [hidden]
-  std::unique_ptr<kernels::Linear> gate_up;  ///< [2 intermediate, hidden]
-  std::unique_ptr<kernels::Linear> down;     ///< [hidden, intermediate]
+  std::unique_ptr<kernels::Vector> q_norm, k_norm;       ///< [head_dim], Qwen3; else null
+  std::unique_ptr<kernels::Linear> output;               ///< [hidden, heads head_dim]
+  std::unique_ptr<kernels::Vector> post_attention_norm;  ///< [hidden]
+  std::unique_ptr<kernels::Linear> gate_up;              ///< [2 intermediate, hidden]
+  std::unique_ptr<kernels::Linear> down;                 ///< [hidden, intermediate]
 };
 
 struct Weights {
   std::unique_ptr<kernels::Embedding> embedding;  ///< [vocabulary, hidden]
   std::vector<LayerWeights> layers;
-  std::vector<float> final_norm;             ///< [hidden]
-  std::unique_ptr<kernels::LmHead> lm_head;  ///< [vocabulary, hidden]; the embedding's where tied
+  std::unique_ptr<kernels::Vector> final_norm;  ///< [hidden]
+  std::unique_ptr<kernels::LmHead> lm_head;     ///< [vocabulary, hidden]; the embedding's where tied
 };
 
 /// Throws InputError naming the tensor that is absent, misshapen or not finite.

@@ -17,9 +17,6 @@ using kernels::Backend;
 using kernels::DType;
 using kernels::Matrix;
 
-/// Tokens that go through a layer's projections and MLP at once: bounds the workspace, not the result.
-constexpr std::int64_t kChunkTokens = 1024;
-
 /// Device memory of one matrix.
 class Buffer {
  public:
@@ -36,13 +33,13 @@ class Buffer {
 /// Everything one window needs while it runs. Shapes: hidden [tokens, hidden]; the rest [chunk, ...], reused.
 struct Workspace {
   Workspace(const Backend& backend, const ModelConfig& c, const kernels::AttentionShape& shape, std::int64_t tokens)
-      : chunk(std::min(tokens, kChunkTokens)),
+      : chunk(std::min(tokens, backend.preferred_chunk_tokens())),
         hidden(backend, DType::f32, tokens, c.hidden_size),
         normed(backend, backend.activation_dtype(), chunk, c.hidden_size),
-        qkv(backend, DType::f32, chunk, shape.qkv_cols()),
-        q(backend, DType::f32, chunk, c.heads * c.head_dim),
+        qkv(backend, backend.projection_dtype(), chunk, shape.qkv_cols()),
+        q(backend, backend.projection_dtype(), chunk, c.heads * c.head_dim),
         attended(backend, backend.activation_dtype(), chunk, c.heads * c.head_dim),
-        gate_up(backend, DType::f32, chunk, 2 * c.intermediate_size),
+        gate_up(backend, backend.projection_dtype(), chunk, 2 * c.intermediate_size),
         gated(backend, backend.activation_dtype(), chunk, c.intermediate_size),
         kv(backend.make_kv_buffer(shape, tokens)) {}
 
@@ -70,13 +67,13 @@ struct Transformer::Impl {
     for (std::int64_t begin = 0; begin < tokens; begin += w.chunk) {
       const std::int64_t rows = std::min(w.chunk, tokens - begin);
       const Matrix hidden = w.hidden.rows(begin, rows);
-      backend.rms_norm(hidden, layer.input_norm, epsilon, w.normed.rows(rows));
+      backend.rms_norm(hidden, *layer.input_norm, epsilon, w.normed.rows(rows));
       backend.linear(*layer.qkv, w.normed.rows(rows), w.qkv.rows(rows), false);
-      const kernels::RotateQkvOptions options{shape, begin, layer.q_norm, layer.k_norm, epsilon};
+      const kernels::RotateQkvOptions options{shape, begin, layer.q_norm.get(), layer.k_norm.get(), epsilon};
       backend.rotate_qkv(options, w.qkv.rows(rows), rotation, w.q.rows(rows), *w.kv);
       backend.attention(shape, w.q.rows(rows), *w.kv, begin, window, w.attended.rows(rows));
       backend.linear(*layer.output, w.attended.rows(rows), hidden, true);
-      backend.rms_norm(hidden, layer.post_attention_norm, epsilon, w.normed.rows(rows));
+      backend.rms_norm(hidden, *layer.post_attention_norm, epsilon, w.normed.rows(rows));
       backend.linear(*layer.gate_up, w.normed.rows(rows), w.gate_up.rows(rows), false);
       backend.gated_silu(w.gate_up.rows(rows), w.gated.rows(rows));
       backend.linear(*layer.down, w.gated.rows(rows), hidden, true);
@@ -90,7 +87,7 @@ struct Transformer::Impl {
     std::vector<double> nll(static_cast<std::size_t>(w.chunk));
     for (std::int64_t target = first_scored; target < tokens; target += w.chunk) {
       const std::int64_t rows = std::min(w.chunk, tokens - target);
-      backend.rms_norm(w.hidden.rows(target - 1, rows), weights.final_norm, config.rms_norm_epsilon,
+      backend.rms_norm(w.hidden.rows(target - 1, rows), *weights.final_norm, config.rms_norm_epsilon,
                        w.normed.rows(rows));
       const std::span<double> out(nll.data(), static_cast<std::size_t>(rows));
       backend.nll(*weights.lm_head, w.normed.rows(rows), ids.subspan(target, rows), out);

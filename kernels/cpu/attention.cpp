@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/check.hpp"
 #include "kernels/cpu/attention_block.hpp"
-#include "kernels/cpu/check.hpp"
 #include "kernels/cpu/parallel.hpp"
 
 namespace longrope::kernels {

@@ -1,9 +1,9 @@
 // The CPU backend: hands each operation of the contract to its file.
 #include "kernels/backend.hpp"
 
+#include "kernels/check.hpp"
 #include "kernels/cpu/aligned.hpp"
 #include "kernels/cpu/attention.hpp"
-#include "kernels/cpu/check.hpp"
 #include "kernels/cpu/elementwise.hpp"
 #include "kernels/cpu/gemm.hpp"
 #include "kernels/cpu/kv_buffer.hpp"
@@ -11,19 +11,10 @@
 #include "kernels/cpu/lm_head.hpp"
 #include "kernels/cpu/rotate_qkv.hpp"
 #include "kernels/cpu/rotation_table.hpp"
+#include "kernels/cpu/vector.hpp"
 
 namespace longrope::kernels {
 namespace {
-
-/// The CPU object behind a handle. Throws InputError if another backend made it.
-template <class Cpu, class Handle>
-Cpu& own(Handle& handle, const char* where) {
-  auto* object = dynamic_cast<Cpu*>(&handle);
-  if (object == nullptr) {
-    throw InputError("[" + std::string(where) + "] every argument must be made by the CPU backend but got another's");
-  }
-  return *object;
-}
 
 class CpuBackend final : public Backend {
  public:
@@ -33,8 +24,16 @@ class CpuBackend final : public Backend {
   Precision precision() const override { return precision_; }
   DType activation_dtype() const override { return precision_ == Precision::bf16 ? DType::bf16 : DType::f32; }
 
+  DType projection_dtype() const override { return DType::f32; }
+  std::int64_t preferred_chunk_tokens() const override { return 1024; }
+
   DeviceMemory allocate(std::int64_t bytes) const override { return allocate_aligned(bytes); }
 
+  void finish() const override {}
+
+  std::unique_ptr<Vector> pack_vector(std::span<const float> values) const override {
+    return std::make_unique<CpuVector>(values);
+  }
   std::unique_ptr<Linear> pack_linear(ConstMatrix weight, std::span<const float> bias) const override {
     return std::make_unique<CpuLinear>(weight, bias, precision_);
   }
@@ -56,9 +55,9 @@ class CpuBackend final : public Backend {
   void embed(const Embedding& table, std::span<const std::int32_t> ids, Matrix hidden) const override {
     own<const CpuEmbedding>(table, "embed").look_up(ids, hidden);
   }
-  void rms_norm(ConstMatrix x, std::span<const float> weight, float epsilon, Matrix y) const override {
+  void rms_norm(ConstMatrix x, const Vector& weight, float epsilon, Matrix y) const override {
     require_matrix(y, "rms_norm", "y", x.rows, x.cols, activation_dtype());
-    kernels::rms_norm(x, weight, epsilon, y);
+    kernels::rms_norm(x, own<const CpuVector>(weight, "rms_norm").values(), epsilon, y);
   }
   void linear(const Linear& weight, ConstMatrix x, Matrix y, bool accumulate) const override {
     own<const CpuLinear>(weight, "linear").apply(x, y, accumulate);
@@ -88,6 +87,9 @@ class CpuBackend final : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> make_cpu_backend(Precision precision) {
+  if (precision == Precision::fp8) {
+    throw InputError("[backend] fp8 needs a GPU of compute capability 9.0 (use --precision f32 or bf16 on the CPU)");
+  }
   if (precision == Precision::bf16 && !processor_has_bf16_products()) {
     throw InputError("[backend] bf16 needs a processor with AVX-512 BF16 instructions (use --precision f32)");
   }

@@ -2,9 +2,9 @@
 
 #include <cstring>
 
+#include "kernels/check.hpp"
 #include "kernels/convert.hpp"
 #include "kernels/cpu/aligned.hpp"
-#include "kernels/cpu/check.hpp"
 #include "kernels/cpu/parallel.hpp"
 #include "kernels/cpu/row_kernels.hpp"
 
@@ -48,7 +48,7 @@ CpuEmbedding::CpuEmbedding(ConstMatrix weight) : vocabulary_(weight.rows), hidde
 
 void CpuEmbedding::look_up(std::span<const std::int32_t> ids, Matrix hidden) const {
   require_matrix(hidden, "embed", "hidden", static_cast<std::int64_t>(ids.size()), hidden_, DType::f32);
-  for (const std::int32_t id : ids) require(id >= 0 && id < vocabulary_, "embed", "ids must be in the vocabulary", id);
+  require_ids(ids, vocabulary_, "embed", "ids must be in the vocabulary");
   for_each_row(hidden, [&](std::int64_t row, float* out) {
     convert_to_float(rows_.get(), dtype_, ids[static_cast<std::size_t>(row)] * hidden_, hidden_, out);
   });

@@ -8,9 +8,9 @@
 #include <unordered_map>
 #include <utility>
 
+#include "kernels/check.hpp"
 #include "kernels/convert.hpp"
 #include "kernels/cpu/aligned.hpp"
-#include "kernels/cpu/check.hpp"
 #include "kernels/cpu/onednn_shim.hpp"
 #include "kernels/cpu/parallel.hpp"
 

@@ -8,8 +8,8 @@
 #include <memory>
 
 #include "kernels/backend.hpp"
+#include "kernels/check.hpp"
 #include "kernels/cpu/aligned.hpp"
-#include "kernels/cpu/check.hpp"
 
 namespace longrope::kernels {
 
@@ -66,16 +66,5 @@ class CpuKvBuffer final : public KvBuffer {
   std::shared_ptr<void> keys_;
   std::shared_ptr<void> values_;
 };
-
-/// Throws InputError unless the shape is one attention can run: heads a multiple of kv_heads, 1 <= head_dim <= 256,
-/// rotary_dim even and at most head_dim.
-inline void require_shape(const AttentionShape& shape, const char* where) {
-  require(shape.kv_heads > 0, where, "kv_heads must be positive", shape.kv_heads);
-  require(shape.heads > 0 && shape.heads % shape.kv_heads == 0, where, "heads must be a positive multiple of kv_heads",
-          shape.heads);
-  require(shape.head_dim > 0 && shape.head_dim <= 256, where, "head_dim must be in 1 .. 256", shape.head_dim);
-  require(shape.rotary_dim >= 0 && shape.rotary_dim % 2 == 0 && shape.rotary_dim <= shape.head_dim, where,
-          "rotary_dim must be even and at most head_dim", shape.rotary_dim);
-}
 
 }  // namespace longrope::kernels

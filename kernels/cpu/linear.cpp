@@ -1,6 +1,6 @@
 #include "kernels/cpu/linear.hpp"
 
-#include "kernels/cpu/check.hpp"
+#include "kernels/check.hpp"
 #include "kernels/cpu/parallel.hpp"
 
 namespace longrope::kernels {

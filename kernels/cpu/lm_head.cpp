@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/check.hpp"
 #include "kernels/cpu/aligned.hpp"
-#include "kernels/cpu/check.hpp"
 #include "kernels/cpu/parallel.hpp"
 #include "kernels/cpu/row_kernels.hpp"
 
@@ -60,9 +60,7 @@ void CpuLmHead::nll(ConstMatrix x, std::span<const std::int32_t> targets, std::s
   require_matrix(x, "nll", "x", static_cast<std::int64_t>(targets.size()), hidden_, activation_);
   require(nll_nats.size() == targets.size(), "nll", "nll_nats must have one element per target",
           static_cast<std::int64_t>(nll_nats.size()));
-  for (const std::int32_t target : targets) {
-    require(target >= 0 && target < vocabulary_, "nll", "targets must be in the vocabulary", target);
-  }
+  require_ids(targets, vocabulary_, "nll", "targets must be in the vocabulary");
   parallel_rows(x.rows, kGemmRows, [&](std::int64_t first, std::int64_t count) {
     const auto begin = static_cast<std::size_t>(first);
     const auto size = static_cast<std::size_t>(count);

@@ -3,9 +3,10 @@
 #include <array>
 #include <cmath>
 
+#include "kernels/check.hpp"
 #include "kernels/convert.hpp"
-#include "kernels/cpu/check.hpp"
 #include "kernels/cpu/parallel.hpp"
+#include "kernels/cpu/vector.hpp"
 
 namespace longrope::kernels {
 namespace {
@@ -46,9 +47,16 @@ void store(void* data, DType dtype, std::int64_t offset, float value) {
   }
 }
 
+/// The weights of a head norm; empty: none.
+std::span<const float> norm_weights(const Vector* norm) {
+  return norm == nullptr ? std::span<const float>() : own<const CpuVector>(*norm, "rotate_qkv").values();
+}
+
 /// What a block of rows needs; rows are those of the chunk, positions those of the window.
 struct Chunk {
   const RotateQkvOptions& options;
+  std::span<const float> q_norm;
+  std::span<const float> k_norm;
   const float* qkv;
   const CpuRotationTable& table;
   float* q;
@@ -61,8 +69,8 @@ struct Chunk {
     const bool round = kv.dtype() == DType::bf16;
     for (std::int64_t head = 0; head < shape.heads; ++head) {
       float* out = q + (row * shape.heads + head) * shape.head_dim;
-      rotate_head(qkv + row * shape.qkv_cols() + head * shape.head_dim, shape.head_dim, options.q_norm,
-                  options.norm_epsilon, table.pairs(), table.cosines(position), table.sines(position), out);
+      rotate_head(qkv + row * shape.qkv_cols() + head * shape.head_dim, shape.head_dim, q_norm, options.norm_epsilon,
+                  table.pairs(), table.cosines(position), table.sines(position), out);
       for (std::int64_t i = 0; i < shape.head_dim; ++i) out[i] = (round ? round_to_bf16(out[i]) : out[i]) * scale;
     }
   }
@@ -74,7 +82,7 @@ struct Chunk {
     for (std::int64_t head = 0; head < shape.kv_heads; ++head) {
       const float* k = qkv + row * shape.qkv_cols() + (shape.heads + head) * shape.head_dim;
       const float* v = k + shape.kv_heads * shape.head_dim;
-      rotate_head(k, shape.head_dim, options.k_norm, options.norm_epsilon, table.pairs(), table.cosines(position),
+      rotate_head(k, shape.head_dim, k_norm, options.norm_epsilon, table.pairs(), table.cosines(position),
                   table.sines(position), key.data());
       void* keys = kv.keys(head);
       void* values = kv.values(head);
@@ -101,9 +109,9 @@ void validate(const RotateQkvOptions& options, ConstMatrix qkv, const CpuRotatio
   const std::int64_t end = options.first_position + qkv.rows;
   require(end <= kv.capacity_tokens(), where, "positions must fit the K and V buffer", end);
   require(end <= table.tokens(), where, "positions must lie in the rotation table", end);
-  for (const auto norm : {options.q_norm, options.k_norm}) {
-    require(norm.empty() || static_cast<std::int64_t>(norm.size()) == shape.head_dim, where,
-            "a head norm must have head_dim elements", static_cast<std::int64_t>(norm.size()));
+  for (const Vector* norm : {options.q_norm, options.k_norm}) {
+    if (norm == nullptr) continue;
+    require(norm->size() == shape.head_dim, where, "a head norm must have head_dim elements", norm->size());
   }
 }
 
@@ -112,7 +120,13 @@ void validate(const RotateQkvOptions& options, ConstMatrix qkv, const CpuRotatio
 void rotate_qkv(const RotateQkvOptions& options, ConstMatrix qkv, const CpuRotationTable& table, Matrix q,
                 CpuKvBuffer& kv) {
   validate(options, qkv, table, q, kv);
-  const Chunk chunk{options, static_cast<const float*>(qkv.data), table, static_cast<float*>(q.data), kv};
+  const Chunk chunk{options,
+                    norm_weights(options.q_norm),
+                    norm_weights(options.k_norm),
+                    static_cast<const float*>(qkv.data),
+                    table,
+                    static_cast<float*>(q.data),
+                    kv};
   parallel_rows(qkv.rows, kRowsPerBlock, [&](std::int64_t first, std::int64_t count) {
     for (std::int64_t row = first; row < first + count; ++row) chunk.queries(row);
     for (std::int64_t row = first; row < first + count; ++row) chunk.keys_and_values(row);

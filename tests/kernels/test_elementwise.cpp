@@ -15,7 +15,7 @@ TEST_CASE("rms_norm matches double precision", "[elementwise]") {
         const Floats weight = random_floats(n);
         const Guarded input(*backend, rows, n, DType::f32, x);
         const Guarded y(*backend, rows, n, dtype);
-        backend->rms_norm(input.matrix(), weight, 1e-5F, y.matrix());
+        backend->rms_norm(input.matrix(), *backend->pack_vector(weight), 1e-5F, y.matrix());
         const Doubles xs(x.begin(), x.end());
         const Doubles ws(weight.begin(), weight.end());
         Comparison comparison;

@@ -46,14 +46,15 @@ void check_queries(const Backend& backend, const Case& c) {
   const auto kv = backend.make_kv_buffer(s, tokens);
   const Floats qkv = random_floats(c.rows * s.qkv_cols());
   const Floats q_norm = random_floats(s.head_dim);
-  const Floats k_norm = random_floats(s.head_dim);
+  const auto q_weights = backend.pack_vector(q_norm);
+  const auto k_weights = backend.pack_vector(random_floats(s.head_dim));
   RotateQkvOptions options;
   options.shape = s;
   options.first_position = c.first_position;
   options.norm_epsilon = 1e-6F;
   if (c.norms) {
-    options.q_norm = q_norm;
-    options.k_norm = k_norm;
+    options.q_norm = q_weights.get();
+    options.k_norm = k_weights.get();
   }
   const Guarded x(backend, c.rows, s.qkv_cols(), DType::f32, qkv);
   const Guarded q(backend, c.rows, s.heads * s.head_dim, DType::f32);

@@ -44,7 +44,7 @@ class Layer {
     const Guarded gates(backend_, kRows, 2 * kHidden, DType::f32);
     const Guarded gated(backend_, kRows, kHidden, type);
     backend_.embed(*embedding_, ids_, hidden.matrix());
-    backend_.rms_norm(hidden.matrix(), norm_, 1e-5F, normed.matrix());
+    backend_.rms_norm(hidden.matrix(), *backend_.pack_vector(norm_), 1e-5F, normed.matrix());
     backend_.linear(*qkv_, normed.matrix(), qkv.matrix(), false);
     RotateQkvOptions options;
     options.shape = shape();

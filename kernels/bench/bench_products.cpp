@@ -1,0 +1,73 @@
+// Matrix products, and the LM head with its loss.
+#include <cmath>
+#include <exception>
+
+#include "kernels/bench/bench.hpp"
+
+namespace longrope::kernels::bench {
+namespace {
+
+/// One projection of `backend`, the conversion of x included.
+double product_seconds(const Backend& backend, std::int64_t rows, std::int64_t in, std::int64_t out, bool accumulate) {
+  const auto weight = random_bf16(out * in, 1.0 / std::sqrt(static_cast<double>(in)));
+  const auto linear = backend.pack_linear({weight.data(), DType::bf16, out, in}, {});
+  const Random x(backend, rows, in, DType::bf16);
+  const Random y(backend, rows, out, accumulate ? DType::f32 : DType::bf16);
+  return median_seconds([&] { backend.linear(*linear, x.matrix(), y.matrix(), accumulate); });
+}
+
+}  // namespace
+
+void bench_gemm(Table& table, Anchors& anchors) {
+  struct Shape {
+    const char* what;
+    std::int64_t rows, in, out;
+    bool accumulate;
+  };
+  const std::vector<Shape> shapes{{"8192^3", 8192, 8192, 8192, false},
+                                  {"qkv 8192 x 4096 -> 6144", 8192, 4096, 6144, false},
+                                  {"output 8192 x 4096 -> 4096, += f32", 8192, 4096, 4096, true},
+                                  {"gate_up 8192 x 4096 -> 28672", 8192, 4096, 28672, false},
+                                  {"down 8192 x 14336 -> 4096, += f32", 8192, 14336, 4096, true}};
+  for (const Precision precision : {Precision::bf16, Precision::fp8}) {
+    const std::string prefix = precision == Precision::bf16 ? "gemm bf16 " : "gemm fp8 with its quantisation ";
+    std::unique_ptr<Backend> backend;
+    try {
+      backend = make_cuda_backend(precision);
+    } catch (const std::exception& error) {
+      table.skip(prefix, error.what());
+      continue;
+    }
+    for (const Shape& s : shapes) {
+      const std::string name = prefix + s.what;
+      const bool is_anchor = precision == Precision::bf16 && &s == &shapes.front();
+      if (!is_anchor && !table.wanted(name)) continue;
+      const double flops = 2.0 * static_cast<double>(s.rows) * static_cast<double>(s.in) * static_cast<double>(s.out);
+      const double seconds = product_seconds(*backend, s.rows, s.in, s.out, s.accumulate);
+      if (is_anchor) anchors.gemm_flops = flops / seconds;
+      table.add(name, seconds, flops, "TFLOP/s", 1e12, anchors.gemm_flops, "gemm bf16 8192^3");
+    }
+  }
+}
+
+void bench_nll(Table& table, const Anchors& anchors) {
+  const std::string name = "nll 16384 rows, hidden 4096, vocabulary 128256";
+  if (!table.wanted(name)) return;
+  const std::int64_t rows = 16384;
+  const std::int64_t hidden = 4096;
+  const std::int64_t vocabulary = 128256;
+  const auto backend = make_cuda_backend(Precision::bf16);
+  const auto weight = random_bf16(vocabulary * hidden, 2.0 / std::sqrt(static_cast<double>(hidden)));
+  const auto head = backend->pack_lm_head({weight.data(), DType::bf16, vocabulary, hidden});
+  const Random x(*backend, rows, hidden, DType::bf16);
+  std::vector<std::int32_t> targets(static_cast<std::size_t>(rows));
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    targets[i] = static_cast<std::int32_t>(i * 7919 % static_cast<std::size_t>(vocabulary));
+  }
+  std::vector<double> nll(targets.size());
+  const double seconds = median_seconds([&] { backend->nll(*head, x.matrix(), targets, nll); });
+  table.add(name, seconds, 2.0 * static_cast<double>(rows * hidden) * static_cast<double>(vocabulary), "TFLOP/s", 1e12,
+            anchors.gemm_flops, "gemm bf16 8192^3");
+}
+
+}  // namespace longrope::kernels::bench
