@@ -56,16 +56,19 @@ evaluate() {  # NAME LIMIT LENGTH [option...]
     --length "$length" --limit "$((limit - 5))" --records "$out" "$@"
 }
 
-# A subset that a sanitizer, which makes kernels 10 to 100 times slower, gets through in seconds.
-small=(--quick)
+# A sanitizer makes kernels 10 to 100 times slower: racecheck looks at the groups whose kernels share memory between threads.
+
+sanitize() {  # TOOL GROUPS: part of the names of kernel_check's groups
+  run "$1${2:+-${2// /-}}" 120 compute-sanitizer --tool "$1" --error-exitcode 9 "$kernels/kernel_check" --seed 1 --only "$2"
+}
 
 for step in "${steps[@]}"; do
   case $step in
     device) run device 20 nvidia-smi --query-gpu=name,memory.total,driver_version,compute_cap --format=csv,noheader ;;
     check) run check 120 "$kernels/kernel_check" ;;
-    memcheck) run memcheck 120 compute-sanitizer --tool memcheck --error-exitcode 9 "$kernels/kernel_check" "${small[@]}" ;;
-    racecheck) run racecheck 90 compute-sanitizer --tool racecheck --error-exitcode 9 "$kernels/kernel_check" "${small[@]}" ;;
-    bench) run bench 90 "$kernels/kernel_bench" ;;
+    memcheck) sanitize memcheck "" ;;
+    racecheck) for group in rms_norm "vocabulary 1000" "grouped heads"; do sanitize racecheck "$group"; done ;;
+    bench) run bench 90 "$kernels/kernel_bench" --json "$out/bench.json" ;;
     attention) run attention 60 "$python" "$here/attention_peer.py" --records "$out" ;;
     checkpoint)
       run checkpoint 90 "$python" "$here/random_checkpoint.py" --shape llama3-8b ${layers:+--layers "$layers"} --out "$checkpoint" \
