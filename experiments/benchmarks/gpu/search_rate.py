@@ -22,18 +22,20 @@ def main():
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--target-length", type=int, default=2048)
     parser.add_argument("--windows", type=int, default=5)
-    parser.add_argument("--budget", type=int, default=200)
+    parser.add_argument("--budget", type=int, nargs="+", default=[400, 40], help="evaluations, one number per backend")
     parser.add_argument("--strategy", default="paper-ga")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds for each search")
     parser.add_argument("--records")
     arguments = parser.parse_args()
+    if len(arguments.budget) != len(arguments.backend):
+        sys.exit(f"[--budget] must have one number per backend but got {len(arguments.budget)} for {len(arguments.backend)}")
     failed = False
     say(f"{'backend':<8} {'evaluations':>11} {'seconds':>9} {'per second':>11} {'best PPL':>10}")
-    for backend in arguments.backend:
+    for backend, budget in zip(arguments.backend, arguments.budget):
         with tempfile.TemporaryDirectory() as directory:
             command = [arguments.longrope, "search", "--json", "--model", arguments.model, "--text", *arguments.text,
                        "--target-length", str(arguments.target_length), "--windows", str(arguments.windows), "--budget",
-                       str(arguments.budget), "--strategy", arguments.strategy, "--backend", backend, "--precision",
+                       str(budget), "--strategy", arguments.strategy, "--backend", backend, "--precision",
                        arguments.precision, "--store", str(Path(directory) / "search.h5")]
             try:
                 done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=arguments.limit)

@@ -82,9 +82,10 @@ def main():
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     began = time.monotonic()
+    transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        arguments.model, dtype=torch.bfloat16 if device == "cuda" else torch.float32, attn_implementation="sdpa")
-    model = model.to(device).eval()
+        arguments.model, dtype=torch.bfloat16 if device == "cuda" else torch.float32, attn_implementation="sdpa",
+        device_map="cuda" if device == "cuda" else None).eval()
     synchronize(device)
     say(f"transformers {transformers.__version__}, torch {torch.__version__}; loaded in {time.monotonic() - began:.1f} s")
     tokens = torch.from_numpy(np.fromfile(arguments.tokens, "<u4", max(arguments.length)).astype(np.int64)).to(device)
