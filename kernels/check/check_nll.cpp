@@ -22,6 +22,7 @@ struct Problem {
         targets(random_ids(rows, vocabulary)) {
     targets.front() = 0;
     targets.back() = static_cast<std::int32_t>(vocabulary - 1);
+    reference_weight = doubles(weight);
     const auto bits = bf16_bits(weight);
     head = backend.pack_lm_head({bits.data(), DType::bf16, vocabulary, hidden});
   }
@@ -34,13 +35,14 @@ struct Problem {
   }
 
   double expected(std::int64_t row) const {
-    const Doubles logits = product(Doubles(x.begin() + row * hidden, x.begin() + (row + 1) * hidden), doubles(weight),
+    const Doubles logits = product(Doubles(x.begin() + row * hidden, x.begin() + (row + 1) * hidden), reference_weight,
                                    {}, 1, hidden, vocabulary);
     return nll(logits, targets[static_cast<std::size_t>(row)]);
   }
 
   std::int64_t rows, hidden, vocabulary;
   std::vector<float> x, weight;
+  Doubles reference_weight;
   std::vector<std::int32_t> targets;
   std::unique_ptr<LmHead> head;
 };

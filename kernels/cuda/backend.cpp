@@ -173,6 +173,7 @@ void CudaBackend::rotate_qkv(const RotateQkvOptions& options, ConstMatrix qkv, c
 }  // namespace cuda
 
 std::unique_ptr<Backend> make_cuda_backend(Precision precision, int device) {
+  const cuda::Device there(device);  // what is missing comes before what is asked of it
   if (precision == Precision::f32) {
     throw InputError("[backend] the CUDA backend multiplies bf16 or fp8 but got f32 (use --precision bf16)");
   }

@@ -21,7 +21,8 @@ void launch_rms_norm(const float* x, const float* weight, float epsilon, std::in
 /// y = silu(gate) * up. gate_up bf16 [rows, 2n], y bf16 [rows, n].
 void launch_gated_silu(const void* gate_up, std::int64_t rows, std::int64_t n, void* y, cudaStream_t stream);
 
-/// y = x / scale in e4m3, scale[r] = max|x[r]| / 448 (1 for a row of zeros). x bf16 [rows, n], y [rows, n] bytes.
+/// y = x / scale in e4m3, scale[r] = max|x[r]| / 448 (1 for a row of zeros or below 1e-30). x bf16 [rows, n], y [rows,
+/// n] bytes.
 void launch_quantize_rows(const void* x, std::int64_t rows, std::int64_t n, void* y, float* scales,
                           cudaStream_t stream);
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr float kLargest = 448.0F;
+constexpr float kSmallest = 1e-30F;  // rows below become zeros: their scale would leave float32's normal range
 
 /// One block per row of n columns, n a multiple of 8.
 __global__ void __launch_bounds__(kThreads)
@@ -26,7 +27,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int j = 0; j < 8; ++j) largest = fmaxf(largest, fabsf(values[j]));
   }
   largest = block_reduce<Max, kThreads>(largest);
-  const float scale = largest > 0.0F ? largest / kLargest : 1.0F;
+  const float scale = largest > kSmallest ? largest / kLargest : 1.0F;
   for (std::int64_t i = 8 * static_cast<std::int64_t>(threadIdx.x); i < n; i += 8 * kThreads) {
     float values[8];
     load_bf16<8>(in + i, values);
