@@ -76,6 +76,23 @@ class KvBuffer {
 /// Device memory, 64-byte aligned, freed on destruction.
 using DeviceMemory = std::shared_ptr<void>;
 
+/// Host memory that a CopyQueue may copy from and to while the device works; freed on destruction.
+using HostMemory = std::shared_ptr<void>;
+
+/// Copies between host memory and one device that run beside the operations of the thread that made the queue and uses
+/// it. A copy starts after every operation that thread has asked for, and after the queue's earlier copies; operations
+/// wait for no copy unless told to. The destructor waits for all copies.
+class CopyQueue {
+ public:
+  virtual ~CopyQueue() = default;
+  /// device = host, equal shapes and types; host in memory of allocate_host. Returns the copy's number, from 0.
+  virtual std::int64_t to_device(ConstMatrix host, Matrix device) = 0;
+  /// host = device, likewise.
+  virtual std::int64_t to_host(ConstMatrix device, Matrix host) = 0;
+  /// What the thread asks for from now on starts after this copy, and so after the earlier ones.
+  virtual void await(std::int64_t copy) = 0;
+};
+
 /// Inputs of Backend::rotate_qkv that are not activations.
 struct RotateQkvOptions {
   AttentionShape shape;
@@ -120,6 +137,11 @@ class Backend {
   /// cos and sin of positions [0, tokens). Throws InputError unless all frequencies and the factor are finite.
   virtual std::unique_ptr<RotationTable> make_rotation_table(const RotationSpec& spec, std::int64_t tokens) const = 0;
   virtual std::unique_ptr<KvBuffer> make_kv_buffer(const AttentionShape& shape, std::int64_t capacity_tokens) const = 0;
+
+  /// Uninitialised host memory for copies, page-locked where that makes them run beside other work. Throws RuntimeError
+  /// when there is not enough.
+  virtual HostMemory allocate_host(std::int64_t bytes) const = 0;
+  virtual std::unique_ptr<CopyQueue> make_copy_queue() const = 0;
 
   /// hidden[t] = table[ids[t]]; hidden f32 [tokens, hidden]. Precondition: 0 <= ids[t] < vocabulary.
   virtual void embed(const Embedding& table, std::span<const std::int32_t> ids, Matrix hidden) const = 0;

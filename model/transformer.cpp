@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "kernels/error.hpp"
+#include "model/hidden_state.hpp"
 #include "model/layer_weights.hpp"
 #include "model/safetensors.hpp"
 
@@ -23,7 +24,6 @@ class Buffer {
   Buffer(const Backend& backend, DType dtype, std::int64_t rows, std::int64_t cols)
       : memory_(backend.allocate(rows * cols * kernels::bytes_of(dtype))), matrix_{memory_.get(), dtype, rows, cols} {}
   Matrix rows(std::int64_t count) const { return matrix_.row_range(0, count); }
-  Matrix rows(std::int64_t begin, std::int64_t count) const { return matrix_.row_range(begin, count); }
 
  private:
   kernels::DeviceMemory memory_;
@@ -31,10 +31,12 @@ class Buffer {
 };
 
 /// Everything one window needs while it runs. Shapes: hidden [tokens, hidden]; the rest [chunk, ...], reused.
+/// memory_plan.cpp counts the same buffers.
 struct Workspace {
-  Workspace(const Backend& backend, const ModelConfig& c, const kernels::AttentionShape& shape, std::int64_t tokens)
-      : chunk(std::min(tokens, backend.preferred_chunk_tokens())),
-        hidden(backend, DType::f32, tokens, c.hidden_size),
+  Workspace(const Backend& backend, const ModelConfig& c, const kernels::AttentionShape& shape,
+            const WindowLayout& layout, std::int64_t tokens)
+      : chunk(std::min(tokens, layout.chunk_tokens)),
+        hidden(backend, tokens, c.hidden_size, chunk, layout.hidden_on_host),
         normed(backend, backend.activation_dtype(), chunk, c.hidden_size),
         qkv(backend, backend.projection_dtype(), chunk, shape.qkv_cols()),
         q(backend, backend.projection_dtype(), chunk, c.heads * c.head_dim),
@@ -44,16 +46,19 @@ struct Workspace {
         kv(backend.make_kv_buffer(shape, tokens)) {}
 
   std::int64_t chunk;
-  Buffer hidden, normed, qkv, q, attended, gate_up, gated;
+  HiddenState hidden;
+  Buffer normed, qkv, q, attended, gate_up, gated;
   std::unique_ptr<kernels::KvBuffer> kv;
 };
 
 }  // namespace
 
 struct Transformer::Impl {
-  Impl(const std::filesystem::path& directory, const Backend& device)
-      : backend(device), config(read_model_config(directory)) {
-    const TensorFiles files(directory);
+  Impl(const ModelConfig& model, const TensorFiles& files, const Backend& device, const WindowLayout& window_layout)
+      : backend(device), layout(window_layout), config(model) {
+    if (layout.chunk_tokens < 1) {
+      throw InputError(fmt::format("[transformer] a chunk must have at least 1 token but got {}", layout.chunk_tokens));
+    }
     parameters = files.parameters();
     weights_sha256 = files.sample_sha256();
     weights = load_weights(config, files, backend);
@@ -64,9 +69,8 @@ struct Transformer::Impl {
     const LayerWeights& layer = weights.layers[static_cast<std::size_t>(index)];
     const std::int64_t window = config.sliding_window[static_cast<std::size_t>(index)];
     const float epsilon = config.rms_norm_epsilon;
-    for (std::int64_t begin = 0; begin < tokens; begin += w.chunk) {
-      const std::int64_t rows = std::min(w.chunk, tokens - begin);
-      const Matrix hidden = w.hidden.rows(begin, rows);
+    w.hidden.for_each_chunk(0, tokens, HiddenState::Access::update, [&](std::int64_t begin, const Matrix& hidden) {
+      const std::int64_t rows = hidden.rows;
       backend.rms_norm(hidden, *layer.input_norm, epsilon, w.normed.rows(rows));
       backend.linear(*layer.qkv, w.normed.rows(rows), w.qkv.rows(rows), false);
       const kernels::RotateQkvOptions options{shape, begin, layer.q_norm.get(), layer.k_norm.get(), epsilon};
@@ -77,7 +81,7 @@ struct Transformer::Impl {
       backend.linear(*layer.gate_up, w.normed.rows(rows), w.gate_up.rows(rows), false);
       backend.gated_silu(w.gate_up.rows(rows), w.gated.rows(rows));
       backend.linear(*layer.down, w.gated.rows(rows), hidden, true);
-    }
+    });
   }
 
   /// Sums NLL of targets ids[first_scored..] in token order, in double.
@@ -85,20 +89,23 @@ struct Transformer::Impl {
     const auto tokens = static_cast<std::int64_t>(ids.size());
     NllSum sum;
     std::vector<double> nll(static_cast<std::size_t>(w.chunk));
-    for (std::int64_t target = first_scored; target < tokens; target += w.chunk) {
-      const std::int64_t rows = std::min(w.chunk, tokens - target);
-      backend.rms_norm(w.hidden.rows(target - 1, rows), *weights.final_norm, config.rms_norm_epsilon,
-                       w.normed.rows(rows));
-      const std::span<double> out(nll.data(), static_cast<std::size_t>(rows));
-      backend.nll(*weights.lm_head, w.normed.rows(rows), ids.subspan(target, rows), out);
-      for (const double value : out) sum.nll_nats += value;
-      sum.tokens += rows;
-    }
+    // The row before a target predicts it.
+    w.hidden.for_each_chunk(first_scored - 1, tokens - first_scored, HiddenState::Access::read,
+                            [&](std::int64_t row, const Matrix& hidden) {
+                              const Matrix normed = w.normed.rows(hidden.rows);
+                              backend.rms_norm(hidden, *weights.final_norm, config.rms_norm_epsilon, normed);
+                              const std::span<double> out(nll.data(), static_cast<std::size_t>(hidden.rows));
+                              backend.nll(*weights.lm_head, normed,
+                                          ids.subspan(static_cast<std::size_t>(row + 1), out.size()), out);
+                              for (const double value : out) sum.nll_nats += value;
+                              sum.tokens += hidden.rows;
+                            });
     if (!std::isfinite(sum.nll_nats)) sum.nll_nats = std::numeric_limits<double>::quiet_NaN();
     return sum;
   }
 
   const Backend& backend;
+  WindowLayout layout;
   ModelConfig config;
   Weights weights;
   kernels::AttentionShape shape;
@@ -106,8 +113,12 @@ struct Transformer::Impl {
   std::string weights_sha256;
 };
 
+Transformer::Transformer(const ModelConfig& config, const TensorFiles& files, const Backend& backend,
+                         const WindowLayout& layout)
+    : impl_(std::make_unique<Impl>(config, files, backend, layout)) {}
 Transformer::Transformer(const std::filesystem::path& directory, const Backend& backend)
-    : impl_(std::make_unique<Impl>(directory, backend)) {}
+    : Transformer(read_model_config(directory), TensorFiles(directory), backend,
+                  {backend.preferred_chunk_tokens(), false}) {}
 Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 
@@ -133,8 +144,11 @@ NllSum Transformer::score(std::span<const std::int32_t> ids, std::int64_t first_
         fmt::format("[score] the rotation table has {} positions but needs {}", rotation.tokens(), inputs));
   }
   const Impl& m = *impl_;
-  Workspace workspace(m.backend, m.config, m.shape, inputs);
-  m.backend.embed(*m.weights.embedding, ids.first(inputs), workspace.hidden.rows(inputs));
+  Workspace workspace(m.backend, m.config, m.shape, m.layout, inputs);
+  workspace.hidden.for_each_chunk(0, inputs, HiddenState::Access::write, [&](std::int64_t row, const Matrix& hidden) {
+    m.backend.embed(*m.weights.embedding,
+                    ids.subspan(static_cast<std::size_t>(row), static_cast<std::size_t>(hidden.rows)), hidden);
+  });
   for (std::int64_t layer = 0; layer < m.config.layers; ++layer) m.run_layer(layer, inputs, rotation, workspace);
   return m.score_hidden(ids, first_scored, workspace);
 }

@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "kernels/backend.hpp"
+#include "model/memory_plan.hpp"
 #include "model/model_config.hpp"
 #include "model/rope_table.hpp"
+#include "model/safetensors.hpp"
 
 namespace longrope::model {
 
@@ -24,8 +26,11 @@ struct NllSum {
 
 class Transformer {
  public:
-  /// Reads config.json and the weights of a checkpoint directory and packs them for `backend`, which must outlive this.
-  /// Throws InputError (see read_model_config and TensorFiles).
+  /// Packs a checkpoint's weights for `backend`, which must outlive this; the files need not. layout: of every window
+  /// (plan_memory chooses one that fits). Throws InputError (see TensorFiles::require), RuntimeError (out of memory).
+  Transformer(const ModelConfig& config, const TensorFiles& files, const kernels::Backend& backend,
+              const WindowLayout& layout);
+  /// Reads the directory itself; the backend's preferred chunk, the hidden state on the device.
   Transformer(const std::filesystem::path& directory, const kernels::Backend& backend);
   ~Transformer();
   Transformer(Transformer&&) noexcept;

@@ -1,8 +1,6 @@
 #include "search/perplexity_evaluator.hpp"
 
 #include <fmt/core.h>
-#include <tbb/blocked_range2d.h>
-#include <tbb/parallel_for.h>
 
 #include <algorithm>
 #include <chrono>
@@ -19,10 +17,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// One candidate's rotation table: made by its first task, freed by its last.
+/// One candidate's rotation tables, one per lane: made by its first task there, freed by its last.
 struct SharedRotation {
   std::mutex mutex;
-  std::unique_ptr<kernels::RotationTable> table;
+  std::vector<std::unique_ptr<kernels::RotationTable>> tables;
   std::size_t remaining = 0;
 };
 
@@ -50,9 +48,9 @@ double document_mean_perplexity(std::span<const WindowScore> scores, std::span<c
   return std::exp(total / static_cast<double>(documents.size()));
 }
 
-PerplexityEvaluator::PerplexityEvaluator(const model::Transformer& transformer, const model::Corpus& corpus,
+PerplexityEvaluator::PerplexityEvaluator(const DeviceLanes& lanes, const model::Corpus& corpus,
                                          std::vector<model::Window> windows, kernels::RotationPrecision precision)
-    : transformer_(transformer), windows_(std::move(windows)), precision_(precision) {
+    : lanes_(lanes), windows_(std::move(windows)), precision_(precision) {
   if (windows_.empty()) throw InputError("[windows] must be at least one but got none");
   for (const model::Window& window : windows_) {
     tokens_.push_back(model::window_tokens(corpus, window));
@@ -79,48 +77,58 @@ std::vector<EvalResult> PerplexityEvaluator::evaluate(std::span<const model::Rop
   for (std::size_t c = 0; c < tables.size(); ++c) {
     results[c].windows.resize(window_count);
     rotations[c].remaining = window_count;
+    rotations[c].tables.resize(lanes_.size());
   }
   const auto stopped = [stop] { return stop != nullptr && stop->load(std::memory_order_relaxed); };
 
-  const auto run_task = [&](std::size_t c, std::size_t w) {
+  const auto finish = [&](std::size_t task, const model::NllSum& sum, const std::string& failure, double elapsed_s) {
+    const std::size_t c = task / window_count;
     SharedRotation& shared = rotations[c];
     EvalResult& result = results[c];
+    {
+      const std::lock_guard lock(shared.mutex);
+      result.windows[task % window_count] = {sum.nll_nats, sum.tokens};
+      if (!failure.empty()) {
+        result.status = Status::failed;
+        if (result.reason.empty()) result.reason = failure;
+      }
+      result.elapsed_s += elapsed_s;
+      if (--shared.remaining == 0) shared.tables.clear();
+    }
+    if (on_task) on_task();
+  };
+  const auto no_sum = [&](std::size_t task) {
+    return model::NllSum{std::numeric_limits<double>::quiet_NaN(), windows_[task % window_count].scored_tokens()};
+  };
+
+  const auto run_task = [&](std::size_t task, std::size_t lane) {
+    const std::size_t c = task / window_count;
+    const std::size_t w = task % window_count;
+    const model::Transformer& transformer = *lanes_.lane(lane).transformer;
+    SharedRotation& shared = rotations[c];
     const auto started = Clock::now();
-    model::NllSum sum{std::numeric_limits<double>::quiet_NaN(), windows_[w].scored_tokens()};
+    model::NllSum sum = no_sum(task);
     std::string failure;
     try {
       const kernels::RotationTable* rotation = nullptr;
       {
         const std::lock_guard lock(shared.mutex);
-        if (!shared.table) shared.table = transformer_.rotation(tables[c], precision_, longest_);
-        rotation = shared.table.get();
+        auto& table = shared.tables[lane];
+        if (!table) table = transformer.rotation(tables[c], precision_, longest_);
+        rotation = table.get();
       }
-      sum = transformer_.score(tokens_[w], windows_[w].first_scored, *rotation);
+      sum = transformer.score(tokens_[w], windows_[w].first_scored, *rotation);
+    } catch (const RuntimeError&) {
+      throw;  // the device's fault: another may take the task
     } catch (const std::exception& error) {
       failure = error.what();
     }
-    const std::lock_guard lock(shared.mutex);
-    result.windows[w] = {sum.nll_nats, sum.tokens};
-    if (!failure.empty()) {
-      result.status = Status::failed;
-      if (result.reason.empty()) result.reason = failure;
-    }
-    result.elapsed_s += std::chrono::duration<double>(Clock::now() - started).count();
-    if (--shared.remaining == 0) shared.table.reset();
+    finish(task, sum, failure, std::chrono::duration<double>(Clock::now() - started).count());
   };
-
   // Candidate-major, one (candidate, window) a task; the same order on one thread as in the store.
-  using Range = tbb::blocked_range<std::size_t>;
-  tbb::parallel_for(
-      Range(0, tables.size() * window_count, 1),
-      [&](const Range& range) {
-        for (std::size_t task = range.begin(); task != range.end(); ++task) {
-          if (stopped()) return;
-          run_task(task / window_count, task % window_count);
-          if (on_task) on_task();
-        }
-      },
-      tbb::simple_partitioner());
+  lanes_.run(
+      tables.size() * window_count, run_task,
+      [&](std::size_t task, const std::string& reason) { finish(task, no_sum(task), reason, 0.0); }, stop);
   if (stopped()) throw Interrupted("[evaluate] stopped by a signal");
 
   for (EvalResult& result : results) {

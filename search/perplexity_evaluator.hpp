@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "model/documents.hpp"
-#include "model/transformer.hpp"
 #include "model/windows.hpp"
 #include "search/candidate.hpp"
+#include "search/device_lanes.hpp"
 
 namespace longrope::search {
 
@@ -22,23 +22,24 @@ double document_mean_perplexity(std::span<const WindowScore> scores, std::span<c
 
 class PerplexityEvaluator {
  public:
-  /// Keeps copies of the windows' tokens; the transformer must outlive this. windows: [W], W >= 1.
-  PerplexityEvaluator(const model::Transformer& transformer, const model::Corpus& corpus,
-                      std::vector<model::Window> windows, kernels::RotationPrecision precision);
+  /// Keeps copies of the windows' tokens; the lanes must outlive this. windows: [W], W >= 1.
+  PerplexityEvaluator(const DeviceLanes& lanes, const model::Corpus& corpus, std::vector<model::Window> windows,
+                      kernels::RotationPrecision precision);
 
   const std::vector<model::Window>& windows() const { return windows_; }
   /// Hex SHA-256 of all window tokens, in order.
   std::string tokens_sha256() const;
 
-  /// Scores every table on every window, (table x window) in parallel under TBB; results do not depend on the number of
-  /// threads nor on which tables go together. A table that fails is a result with a status and a reason.
-  /// on_task (may be empty) is called after each finished (table, window), from any thread.
-  /// Throws Interrupted when *stop becomes true (checked between tasks); stop may be null.
+  /// Scores every table on every window, (table x window) in parallel on the lanes; results do not depend on the number
+  /// of threads nor on which tables go together. A table that fails is a result with a status and a reason; a device
+  /// that fails is left out while there are others (DeviceLanes::run, whose RuntimeError this throws too). on_task (may
+  /// be empty) is called after each finished (table, window), from any thread. Throws Interrupted when *stop becomes
+  /// true (checked between tasks); stop may be null.
   std::vector<EvalResult> evaluate(std::span<const model::RopeTable> tables, const std::function<void()>& on_task,
                                    const std::atomic<bool>* stop) const;
 
  private:
-  const model::Transformer& transformer_;
+  const DeviceLanes& lanes_;
   std::vector<model::Window> windows_;
   std::vector<std::vector<std::int32_t>> tokens_;  ///< [W][length]
   std::int64_t longest_ = 0;

@@ -82,5 +82,6 @@ void check_rotation(Harness& harness);
 void check_attention(Harness& harness);
 void check_nll(Harness& harness);
 void check_whole(Harness& harness);
+void check_memory(Harness& harness);
 
 }  // namespace longrope::kernels::check

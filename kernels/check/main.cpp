@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
     check::check_attention(harness);
     check::check_nll(harness);
     check::check_whole(harness);
+    check::check_memory(harness);
     return harness.finish();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

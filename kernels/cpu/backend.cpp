@@ -4,6 +4,7 @@
 #include "kernels/check.hpp"
 #include "kernels/cpu/aligned.hpp"
 #include "kernels/cpu/attention.hpp"
+#include "kernels/cpu/copy_queue.hpp"
 #include "kernels/cpu/elementwise.hpp"
 #include "kernels/cpu/gemm.hpp"
 #include "kernels/cpu/kv_buffer.hpp"
@@ -51,6 +52,9 @@ class CpuBackend final : public Backend {
     require(capacity_tokens >= 0, "kv_buffer", "capacity_tokens must not be negative", capacity_tokens);
     return std::make_unique<CpuKvBuffer>(shape, capacity_tokens, activation_dtype());
   }
+
+  HostMemory allocate_host(std::int64_t bytes) const override { return allocate_aligned(bytes); }
+  std::unique_ptr<CopyQueue> make_copy_queue() const override { return std::make_unique<CpuCopyQueue>(); }
 
   void embed(const Embedding& table, std::span<const std::int32_t> ids, Matrix hidden) const override {
     own<const CpuEmbedding>(table, "embed").look_up(ids, hidden);

@@ -4,6 +4,7 @@
 #include "kernels/check.hpp"
 #include "kernels/cuda/attention_select.hpp"
 #include "kernels/cuda/check.hpp"
+#include "kernels/cuda/copy_queue.hpp"
 #include "kernels/cuda/weights.hpp"
 
 namespace longrope::kernels {
@@ -70,6 +71,9 @@ class CudaBackend final : public Backend {
     require(capacity_tokens >= 0, "kv_buffer", "capacity_tokens must not be negative", capacity_tokens);
     return std::make_unique<CudaKvBuffer>(device_, shape, capacity_tokens);
   }
+
+  HostMemory allocate_host(std::int64_t bytes) const override { return allocate_page_locked(device_, bytes); }
+  std::unique_ptr<CopyQueue> make_copy_queue() const override { return std::make_unique<CudaCopyQueue>(device_); }
 
   void embed(const Embedding& table, std::span<const std::int32_t> ids, Matrix hidden) const override {
     own<const CudaEmbedding>(table, "embed").look_up(device_, ids, hidden);

@@ -1,6 +1,7 @@
 // `longrope evaluate`: perplexity of rope specs at lengths, with the paired difference to the first spec.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -37,7 +38,7 @@ std::vector<Row> evaluate_length(const Session& session, const std::vector<model
   std::vector<model::RopeTable> tables;
   for (const model::RopeSpec& spec : specs) tables.push_back(search::resolve_rope_table(spec, config, length));
   const search::PerplexityEvaluator evaluator(
-      session.transformer(), session.corpus(),
+      session.lanes(), session.corpus(),
       model::make_windows(session.corpus(), session.protocol(), length, session.window_count()),
       session.rotation_precision());
   const std::size_t tasks = tables.size() * evaluator.windows().size();
@@ -160,7 +161,7 @@ int run_evaluate(const std::vector<std::string>& arguments) {
   if (values.count("length") != 0)
     lengths = parse_integers("length", values["length"].as<std::string>(), 2, kMaxLength);
 
-  const Session session(values);
+  const Session session(values, lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end()));
   if (lengths.empty()) lengths.push_back(session.transformer().config().rope.original_length);
   for (const std::int64_t length : lengths) {  // all lengths are possible before the first is scored
     model::make_windows(session.corpus(), session.protocol(), length, session.window_count());

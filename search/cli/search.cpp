@@ -210,9 +210,9 @@ int run_search(const std::vector<std::string>& arguments) {
                                  stage.store.string()));
   }
 
-  const Session session(values);
+  const Session session(values, target_length);
   const search::PerplexityEvaluator evaluator(
-      session.transformer(), session.corpus(),
+      session.lanes(), session.corpus(),
       model::make_windows(session.corpus(), session.protocol(), target_length, session.window_count()),
       session.rotation_precision());
   stage.space = search::make_space(session.transformer().config(), target_length);

@@ -14,12 +14,6 @@ namespace {
 constexpr std::int64_t kMaxThreads = 4096;
 constexpr std::int64_t kMaxWindows = 1'000'000;
 
-std::unique_ptr<kernels::Backend> make_backend(const std::string& name, const std::string& precision) {
-  const auto p = precision == "bf16" ? kernels::Precision::bf16 : kernels::Precision::f32;
-  if (name == "cuda") return kernels::make_cuda_backend(p);
-  return kernels::make_cpu_backend(p);  // auto: the CPU is the only backend this build has
-}
-
 }  // namespace
 
 po::options_description session_options() {
@@ -32,15 +26,19 @@ po::options_description session_options() {
       "windows", po::value<std::string>()->default_value("5"), "how many windows are scored; the same for every table")(
       "protocol", po::value<std::string>()->default_value("window"),
       "window (LongRoPE's: BOS, every next token scored), stride:S (transformers' recipe, S in tokens) or half "
-      "(llama.cpp's)")("backend", po::value<std::string>()->default_value("auto"), "auto, cpu or cuda")(
-      "precision", po::value<std::string>()->default_value("f32"), "arithmetic of the matrix products: f32 or bf16")(
-      "rope-precision", po::value<std::string>()->default_value("exact"),
-      "exact (angles in double) or hf (float32 angles, cos and sin in the activation type, as transformers)")(
-      "threads", po::value<std::string>()->default_value(threads), "threads; does not change the result");
+      "(llama.cpp's)")("backend", po::value<std::string>()->default_value("auto"),
+                       "auto (the GPU where there is one, else the CPU), cpu or cuda")(
+      "devices", po::value<std::string>()->default_value("all"), "GPUs to use: all, or numbers, comma-separated")(
+      "precision", po::value<std::string>()->default_value("auto"),
+      "arithmetic of the matrix products: auto (bf16 on a GPU, f32 on the CPU), f32 (CPU only), bf16 or fp8 (GPU "
+      "only)")("rope-precision", po::value<std::string>()->default_value("exact"),
+               "exact (angles in double) or hf (float32 angles, cos and sin in the activation type, as transformers)")(
+      "threads", po::value<std::string>()->default_value(threads), "threads; does not change the result")(
+      "verbose", "say on stderr what is computed where, and the memory it takes");
   return options;
 }
 
-Session::Session(const po::variables_map& values) {
+Session::Session(const po::variables_map& values, std::int64_t longest_window) {
   model_directory_ = require_option(values, "model");
   const bool has_text = values.count("text") != 0;
   const bool has_tokens = values.count("tokens") != 0;
@@ -50,19 +48,20 @@ Session::Session(const po::variables_map& values) {
   }
   window_count_ = parse_integer("windows", values["windows"].as<std::string>(), 1, kMaxWindows);
   protocol_ = model::Protocol::parse(values["protocol"].as<std::string>());
-  const auto backend = values["backend"].as<std::string>();
-  check_choice("backend", backend, {"auto", "cpu", "cuda"});
-  precision_name_ = values["precision"].as<std::string>();
-  if (precision_name_ == "fp8") throw InputError("[--precision] fp8 needs the CUDA backend (use f32 or bf16)");
-  check_choice("precision", precision_name_, {"f32", "bf16"});
+  DeviceOptions device_options;
+  device_options.backend = values["backend"].as<std::string>();
+  check_choice("backend", device_options.backend, {"auto", "cpu", "cuda"});
+  device_options.precision = values["precision"].as<std::string>();
+  check_choice("precision", device_options.precision, {"auto", "f32", "bf16", "fp8"});
+  device_options.devices = values["devices"].as<std::string>();
+  device_options.verbose = values.count("verbose") != 0;
   rotation_precision_name_ = values["rope-precision"].as<std::string>();
   check_choice("rope-precision", rotation_precision_name_, {"exact", "hf"});
   rotation_precision_ =
       rotation_precision_name_ == "hf" ? kernels::RotationPrecision::hf : kernels::RotationPrecision::exact;
-  const std::int64_t threads = parse_integer("threads", values["threads"].as<std::string>(), 1, kMaxThreads);
-  threads_ = std::make_unique<tbb::global_control>(tbb::global_control::max_allowed_parallelism,
-                                                   static_cast<std::size_t>(threads));
-  backend_ = make_backend(backend, precision_name_);
+  device_options.threads = parse_integer("threads", values["threads"].as<std::string>(), 1, kMaxThreads);
+  allow_threads(device_options.threads);
+  devices_ = open_devices(device_options);
 
   const model::ModelConfig config = model::read_model_config(model_directory_);
   if (has_text) {
@@ -72,11 +71,23 @@ Session::Session(const po::variables_map& values) {
     corpus_ = model::read_tokens(model_directory_, values["tokens"].as<std::string>(), config.vocabulary,
                                  config.bos_token_id);
   }
-  transformer_ = std::make_unique<model::Transformer>(model_directory_, *backend_);
+  if (longest_window == 0) longest_window = config.rope.original_length;
+  lanes_ = load_lanes(devices_, device_options, model_directory_, config, longest_window);
+  std::int64_t feeders = 0;  // threads that wait for a GPU do not compute: as many as it takes windows at once
+  for (std::size_t i = 0; i < lanes_->size(); ++i) {
+    if (lanes_->lane(i).feeds_device) feeders += lanes_->lane(i).windows_at_once;
+  }
+  if (feeders >= device_options.threads) allow_threads(feeders + 1);
+}
+
+void Session::allow_threads(std::int64_t threads) {
+  threads_.reset();  // the lowest of several limits holds
+  threads_ = std::make_unique<tbb::global_control>(tbb::global_control::max_allowed_parallelism,
+                                                   static_cast<std::size_t>(threads));
 }
 
 std::string Session::numerics() const {
-  return fmt::format("{}/{}/{}", backend_->name(), precision_name_, rotation_precision_name_);
+  return fmt::format("{}/{}/{}", devices_.list.front().backend->name(), devices_.precision, rotation_precision_name_);
 }
 
 }  // namespace longrope::cli

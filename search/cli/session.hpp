@@ -7,24 +7,28 @@
 #include <memory>
 #include <string>
 
-#include "kernels/backend.hpp"
 #include "model/documents.hpp"
 #include "model/transformer.hpp"
 #include "model/windows.hpp"
 #include "search/cli/command.hpp"
+#include "search/cli/devices.hpp"
+#include "search/device_lanes.hpp"
 
 namespace longrope::cli {
 
-/// --model --text --tokens --windows --protocol --backend --precision --rope-precision --threads.
+/// --model --text --tokens --windows --protocol --backend --devices --precision --rope-precision --threads --verbose.
 po::options_description session_options();
 
 /// Options checked, checkpoint loaded, text tokenised.
 class Session {
  public:
-  /// Throws InputError for anything wrong; checks all options before it reads any file.
-  explicit Session(const po::variables_map& values);
+  /// longest_window: tokens of the longest window that will be scored; 0: the checkpoint's original length. Throws
+  /// InputError for anything wrong, windows that do not fit the device's memory included; checks all options before it
+  /// reads any file.
+  Session(const po::variables_map& values, std::int64_t longest_window);
 
-  const model::Transformer& transformer() const { return *transformer_; }
+  const search::DeviceLanes& lanes() const { return *lanes_; }
+  const model::Transformer& transformer() const { return lanes_->transformer(); }
   const model::Corpus& corpus() const { return corpus_; }
   const model::Protocol& protocol() const { return protocol_; }
   std::int64_t window_count() const { return window_count_; }
@@ -34,14 +38,16 @@ class Session {
   std::string numerics() const;
 
  private:
+  void allow_threads(std::int64_t threads);
+
   std::string model_directory_;
   std::int64_t window_count_ = 0;
   model::Protocol protocol_;
-  std::string precision_name_, rotation_precision_name_;
+  std::string rotation_precision_name_;
   kernels::RotationPrecision rotation_precision_ = kernels::RotationPrecision::exact;
   std::unique_ptr<tbb::global_control> threads_;
-  std::unique_ptr<kernels::Backend> backend_;
-  std::unique_ptr<model::Transformer> transformer_;
+  Devices devices_;
+  std::unique_ptr<search::DeviceLanes> lanes_;
   model::Corpus corpus_;
 };
 

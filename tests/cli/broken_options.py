@@ -50,8 +50,13 @@ for value in ("0", "-5", "abc"):
 for value in ("banana", "stride", "stride:0", "stride:-1", "stride:abc", "stride:65", "half:3", ""):
     case(f"protocol {value!r}", plus("--protocol", value), ("protocol", "stride"))
 case("backend-unknown", plus("--backend", "banana"), "banana")
-case("backend-cuda", plus("--backend", "cuda"), "cuda")  # no CUDA in the build, no device, or not in f32
-case("precision-fp8", plus("--precision", "fp8"), "fp8")
+case("backend-cuda", plus("--backend", "cuda"), ("built without cuda", "no cuda device"))
+case("backend-cuda-in-f32", plus("--backend", "cuda", "--precision", "f32"), ("built without cuda", "f32", "no cuda device"))
+case("precision-fp8", plus("--precision", "fp8", "--backend", "cpu"), "fp8")
+for value in ("abc", "-1", "0,", "", "1.5", "99999"):
+    case(f"devices {value!r}", plus("--devices", value), "devices")
+case("devices-of-the-cpu", plus("--devices", "0", "--backend", "cpu"), ("devices", "cpu"))
+case("devices-not-there", plus("--devices", "1000"), ("built without cuda", "device"))
 case("precision-unknown", plus("--precision", "banana"), "banana")
 case("strategy-unknown", lambda c: search(c, strategy="banana"), "paper-ga")
 case("search-no-target", without("--target-length", search), "target-length")

@@ -1,0 +1,75 @@
+// What one window needs of a device, before anything is allocated: the chunk, where the hidden state lives, how many
+// windows run at once, and a refusal with the numbers where it cannot fit. Layer-major (DESIGN section 5): hidden state
+// of all tokens, K and V of one layer, and buffers of one chunk.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "kernels/memory_format.hpp"
+#include "model/model_config.hpp"
+
+namespace longrope::model {
+
+/// How a window goes through the layers. Decides no result on the CPU; on a GPU the chunk's rows decide which algorithm
+/// multiplies, so the bits of a result belong to one chunk size.
+struct WindowLayout {
+  std::int64_t chunk_tokens = 0;  ///< rows at once, at least 1; a window shorter than that is one chunk
+  bool hidden_on_host = false;    ///< the hidden state lives in host memory and is streamed through two device chunks
+};
+
+/// What there is, and what one would like.
+struct MemoryPlanOptions {
+  std::string device = "the device";        ///< its name in messages
+  std::int64_t window_tokens = 0;           ///< of the longest window, >= 2
+  std::int64_t free_bytes = 0;              ///< of the device
+  std::int64_t host_free_bytes = 0;         ///< for a streamed hidden state; 0: no streaming (the CPU)
+  std::int64_t preferred_chunk_tokens = 0;  ///< Backend::preferred_chunk_tokens
+  std::int64_t preferred_windows_at_once = 1;
+  kernels::DType embedding = kernels::DType::bf16;  ///< as stored in the checkpoint
+};
+
+struct MemoryPlan {
+  std::string device;
+  std::int64_t window_tokens = 0;
+  WindowLayout layout;
+  std::int64_t windows_at_once = 1;
+  // Once per device.
+  std::int64_t weights_bytes = 0;
+  std::int64_t fixed_bytes = 0;
+  // Per window that runs.
+  std::int64_t hidden_bytes = 0;     ///< float32 residual stream on the device: all tokens, or two chunks of it
+  std::int64_t kv_bytes = 0;         ///< K and V of one layer
+  std::int64_t rotation_bytes = 0;   ///< the table of the window's candidate
+  std::int64_t workspace_bytes = 0;  ///< activations of one chunk
+  std::int64_t scratch_bytes = 0;    ///< of the backend's operations
+  std::int64_t host_bytes = 0;       ///< the hidden state, where it lives on the host
+  std::int64_t free_bytes = 0;       ///< of the device before anything is allocated
+
+  std::int64_t window_bytes() const {
+    return hidden_bytes + kv_bytes + rotation_bytes + workspace_bytes + scratch_bytes;
+  }
+  std::int64_t total_bytes() const { return weights_bytes + fixed_bytes + windows_at_once * window_bytes(); }
+  /// A few lines for the log: every term, sums, chunk and placement.
+  std::string describe() const;
+};
+
+/// The plan for one device. In this order: the preferred chunk with the hidden state on the device; half the chunk,
+/// down to 1024 rows; the hidden state on the host; smaller chunks again, down to 256 rows. Then as many windows at
+/// once as fit and are preferred. Throws InputError with what is needed and what there is if nothing fits.
+MemoryPlan plan_memory(const ModelConfig& config, const kernels::MemoryFormat& format,
+                       const MemoryPlanOptions& options);
+
+/// Bytes of all packed weights.
+std::int64_t weights_bytes(const ModelConfig& config, const kernels::MemoryFormat& format, kernels::DType embedding);
+
+/// How many windows of `window_tokens` keep a GPU busy: their chunks' layers must together be work of about a
+/// millisecond, so that launches and waits hide behind it. 1 for a big model, up to 32 for small ones, whose
+/// concurrency is then that of streams (one per thread); rows of several candidates are not gathered into one launch.
+std::int64_t windows_to_fill_gpu(const ModelConfig& config, std::int64_t window_tokens, std::int64_t chunk_tokens);
+
+/// Memory that programs may still take without swapping, as Linux says (MemAvailable of /proc/meminfo), or less where
+/// the process or its container has a lower limit; the largest number where nothing says.
+std::int64_t host_free_bytes();
+
+}  // namespace longrope::model

@@ -1,0 +1,173 @@
+// A CPU backend that counts what is allocated, copies as late as the contract allows, and fails when told to: what a
+// GPU may do, on any machine.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "kernels/backend.hpp"
+#include "kernels/error.hpp"
+
+namespace longrope::tests {
+
+/// Runs a copy only when an operation, a later await or its own end forces it to.
+class LateCopyQueue final : public kernels::CopyQueue {
+ public:
+  ~LateCopyQueue() override { run_until(asked_); }
+  std::int64_t to_device(kernels::ConstMatrix host, kernels::Matrix device) override { return ask(host, device); }
+  std::int64_t to_host(kernels::ConstMatrix device, kernels::Matrix host) override { return ask(device, host); }
+  void await(std::int64_t copy) override {
+    if (copy < 0 || copy >= asked_) throw InputError("[copy] this copy was not asked for");
+    run_until(copy + 1);
+  }
+
+ private:
+  struct Copy {
+    kernels::ConstMatrix from;
+    kernels::Matrix to;
+  };
+  std::int64_t ask(kernels::ConstMatrix from, kernels::Matrix to) {
+    if (from.rows != to.rows || from.cols != to.cols || from.dtype != to.dtype)
+      throw InputError("[copy] shapes differ");
+    waiting_.push_back({from, to});
+    return asked_++;
+  }
+  void run_until(std::int64_t copy) {
+    for (; done_ < copy; ++done_) {
+      const Copy& c = waiting_.front();
+      std::memcpy(c.to.data, c.from.data,
+                  static_cast<std::size_t>(c.from.rows * c.from.cols * kernels::bytes_of(c.from.dtype)));
+      waiting_.pop_front();
+    }
+  }
+  std::deque<Copy> waiting_;
+  std::int64_t asked_ = 0;
+  std::int64_t done_ = 0;
+};
+
+class WrappingBackend final : public kernels::Backend {
+ public:
+  explicit WrappingBackend(kernels::Precision precision = kernels::Precision::f32, bool late_copies = false)
+      : inner_(kernels::make_cpu_backend(precision)), late_copies_(late_copies) {}
+
+  /// After `operations` more attention calls every one throws RuntimeError; a device that is lost fails in everything.
+  void fail_after(std::int64_t operations, bool lost) {
+    lost_ = lost;
+    left_ = operations;
+  }
+  std::int64_t attention_calls() const { return attention_calls_; }
+  std::int64_t peak_device_bytes() const { return device_.peak; }
+  std::int64_t peak_host_bytes() const { return host_.peak; }
+  std::int64_t live_bytes() const { return device_.live + host_.live; }
+  std::int64_t kv_capacity() const { return kv_capacity_; }
+
+  std::string name() const override { return "wrapped"; }
+  kernels::Precision precision() const override { return inner_->precision(); }
+  kernels::DType activation_dtype() const override { return inner_->activation_dtype(); }
+  kernels::DType projection_dtype() const override { return inner_->projection_dtype(); }
+  std::int64_t preferred_chunk_tokens() const override { return inner_->preferred_chunk_tokens(); }
+
+  kernels::DeviceMemory allocate(std::int64_t bytes) const override {
+    check();
+    return device_.count(inner_->allocate(bytes), bytes);
+  }
+  kernels::HostMemory allocate_host(std::int64_t bytes) const override {
+    return host_.count(inner_->allocate_host(bytes), bytes);
+  }
+  std::unique_ptr<kernels::CopyQueue> make_copy_queue() const override {
+    if (late_copies_) return std::make_unique<LateCopyQueue>();
+    return inner_->make_copy_queue();
+  }
+  void finish() const override {
+    check();
+    inner_->finish();
+  }
+
+  std::unique_ptr<kernels::Vector> pack_vector(std::span<const float> values) const override {
+    return inner_->pack_vector(values);
+  }
+  std::unique_ptr<kernels::Linear> pack_linear(kernels::ConstMatrix weight,
+                                               std::span<const float> bias) const override {
+    return inner_->pack_linear(weight, bias);
+  }
+  std::unique_ptr<kernels::Embedding> pack_embedding(kernels::ConstMatrix weight) const override {
+    return inner_->pack_embedding(weight);
+  }
+  std::unique_ptr<kernels::LmHead> pack_lm_head(kernels::ConstMatrix weight) const override {
+    return inner_->pack_lm_head(weight);
+  }
+  std::unique_ptr<kernels::RotationTable> make_rotation_table(const kernels::RotationSpec& spec,
+                                                              std::int64_t tokens) const override {
+    return inner_->make_rotation_table(spec, tokens);
+  }
+  std::unique_ptr<kernels::KvBuffer> make_kv_buffer(const kernels::AttentionShape& shape,
+                                                    std::int64_t capacity_tokens) const override {
+    kv_capacity_ = capacity_tokens;
+    return inner_->make_kv_buffer(shape, capacity_tokens);
+  }
+  void embed(const kernels::Embedding& table, std::span<const std::int32_t> ids,
+             kernels::Matrix hidden) const override {
+    inner_->embed(table, ids, hidden);
+  }
+  void rms_norm(kernels::ConstMatrix x, const kernels::Vector& weight, float epsilon,
+                kernels::Matrix y) const override {
+    inner_->rms_norm(x, weight, epsilon, y);
+  }
+  void linear(const kernels::Linear& weight, kernels::ConstMatrix x, kernels::Matrix y,
+              bool accumulate) const override {
+    inner_->linear(weight, x, y, accumulate);
+  }
+  void rotate_qkv(const kernels::RotateQkvOptions& options, kernels::ConstMatrix qkv,
+                  const kernels::RotationTable& table, kernels::Matrix q, kernels::KvBuffer& kv) const override {
+    inner_->rotate_qkv(options, qkv, table, q, kv);
+  }
+  void attention(const kernels::AttentionShape& shape, kernels::ConstMatrix q, const kernels::KvBuffer& kv,
+                 std::int64_t first_position, std::int64_t sliding_window, kernels::Matrix out) const override {
+    ++attention_calls_;
+    if (left_ >= 0 && left_-- == 0) {
+      left_ = 0;
+      failing_ = true;
+    }
+    if (failing_) throw RuntimeError("[attention] the test says that this device fails");
+    inner_->attention(shape, q, kv, first_position, sliding_window, out);
+  }
+  void gated_silu(kernels::ConstMatrix gate_up, kernels::Matrix y) const override { inner_->gated_silu(gate_up, y); }
+  void nll(const kernels::LmHead& head, kernels::ConstMatrix x, std::span<const std::int32_t> targets,
+           std::span<double> nll_nats) const override {
+    inner_->nll(head, x, targets, nll_nats);
+  }
+
+ private:
+  /// Bytes alive and the most there were.
+  struct Meter {
+    std::atomic<std::int64_t> live{0};
+    std::atomic<std::int64_t> peak{0};
+    std::shared_ptr<void> count(std::shared_ptr<void> memory, std::int64_t bytes) {
+      const std::int64_t now = live += bytes;
+      std::int64_t seen = peak;
+      while (now > seen && !peak.compare_exchange_weak(seen, now)) {
+      }
+      void* const pointer = memory.get();
+      return {pointer, [this, bytes, held = std::move(memory)](void*) mutable {
+                live -= bytes;
+                held.reset();
+              }};
+    }
+  };
+  void check() const {
+    if (failing_ && lost_) throw RuntimeError("[device] the test says that this device is lost");
+  }
+
+  std::unique_ptr<kernels::Backend> inner_;
+  bool late_copies_;
+  mutable Meter device_, host_;
+  mutable std::atomic<std::int64_t> kv_capacity_{0}, attention_calls_{0}, left_{-1};
+  mutable std::atomic<bool> failing_{false};
+  std::atomic<bool> lost_{false};
+};
+
+}  // namespace longrope::tests
