@@ -13,8 +13,8 @@
 namespace longrope::bench {
 namespace {
 
-constexpr double kSigma = 0.03;      // of the box's width, which pagmo scales every coordinate by
-constexpr double kPenalty = 0.01;    // of YaRN's objective, per mean square of what the repair moved
+constexpr double kSigma = 0.05;      // of the box's width, which pagmo scales every coordinate by
+constexpr double kPenalty = 0.1;     // of YaRN's objective, per mean square of what the repair moved
 constexpr double kUnbounded = 10.0;  // what a bad candidate is told to be, times YaRN's objective
 
 /// pagmo's problem: copied freely by the library, so it holds pointers only.
