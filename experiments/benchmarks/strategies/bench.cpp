@@ -102,11 +102,12 @@ class Bench {
       }
     }
     // Seeds outermost: a bench that is stopped has every strategy with the same seeds.
-    for (std::int64_t seed = 1; seed <= options_.seeds; ++seed) {
+    for (std::int64_t k = 0; k < options_.seeds; ++k) {
+      const auto seed = static_cast<std::uint64_t>(options_.first_seed + k);
       for (const auto& problem : problems_) {
         for (const std::string& name : strategies) {
           Job job{problem.get(), {}};
-          job.key = {problem->name(), name, static_cast<std::uint64_t>(seed), options_.budget_of(name), "ask-tell"};
+          job.key = {problem->name(), name, seed, options_.budget_of(name), "ask-tell"};
           if (options_.through_driver && problem.get() == model_ && !contains(peers, name)) job.key.through = "driver";
           if (results_.has(job.key) && !contains(options_.redo, name)) {
             ++kept_;
@@ -119,7 +120,10 @@ class Bench {
   }
 
   RunRecord run_job(const Job& job) {
-    if (job.key.through == "driver") return model_->run_through_driver(job.key);
+    if (job.key.through == "driver") {
+      const std::lock_guard lock(hdf5_);
+      return model_->run_through_driver(job.key);
+    }
     const std::shared_ptr<Instance> instance = job.problem->instance(job.key.seed);
     return run_strategy(job.key, *instance, stop_);
   }
@@ -162,7 +166,7 @@ class Bench {
   }
 
   void finish(RunRecord record) {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(hdf5_, mutex_);
     const double best = record.best.empty() ? RunRecord::kNone : record.best.back();
     fmt::print("{} {} seed {}: {:.6g} (yarn {:.6g}) after {} evaluations of cost {:.1f}, {:.1f} s\n",
                record.key.problem, record.key.strategy, record.key.seed, best, record.yarn, record.best.size(),
@@ -181,6 +185,7 @@ class Bench {
   ModelProblem* model_ = nullptr;
   std::vector<std::unique_ptr<Problem>> problems_;
   std::vector<Job> jobs_;
+  std::mutex hdf5_;  ///< HDF5 is for one thread at a time, and a run through the driver uses it until its end
   std::mutex mutex_;
   std::condition_variable ended_;
   std::size_t next_ = 0, running_ = 0, done_ = 0, kept_ = 0, refused_ = 0;

@@ -11,9 +11,10 @@
 namespace longrope::bench {
 
 struct BenchOptions {
-  std::vector<std::string> problems;            ///< "model" or analytic names
-  std::vector<std::string> strategies;          ///< of strategy_names() and peer_names()
-  std::int64_t seeds = 5;                       ///< 1, ..., seeds
+  std::vector<std::string> problems;    ///< "model" or analytic names
+  std::vector<std::string> strategies;  ///< of strategy_names() and peer_names()
+  std::int64_t seeds = 5;               ///< how many
+  std::int64_t first_seed = 1;
   std::map<std::string, std::int64_t> budgets;  ///< by strategy; "" for all others
   std::int64_t parallel_runs = 1;
   double max_s = 0.0;             ///< stop after so many seconds; 0: never

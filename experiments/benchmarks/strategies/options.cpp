@@ -63,7 +63,8 @@ cli::po::options_description bench_options() {
                             .c_str())(
       "strategies", po::value<std::string>()->default_value("all"),
       fmt::format("all, or comma-separated of {}", fmt::join(all_strategies(), ", ")).c_str())(
-      "seeds", po::value<std::string>()->default_value("5"), "seeds 1, 2, ... of every strategy")(
+      "seeds", po::value<std::string>()->default_value("5"), "how many seeds of every strategy")(
+      "first-seed", po::value<std::string>()->default_value("1"), "the first of them")(
       "budget", po::value<std::string>()->default_value(""),
       "full evaluations: N for all, NAME=N for one, comma-separated (default: 1344, auto=150)")(
       "parallel-runs", po::value<std::string>()->default_value("1"),
@@ -71,8 +72,9 @@ cli::po::options_description bench_options() {
       "max-seconds", po::value<std::string>()->default_value("0"),
       "stop after so many seconds with what is finished stored; 0: never")(
       "through", po::value<std::string>()->default_value("ask-tell"),
-      "ask-tell, or driver: strategies on a model run as `longrope search` runs them, into a temporary store")(
-      "redo", po::value<std::string>()->default_value(""), "strategies whose finished runs are made again")(
+      "ask-tell, or driver: strategies on a model run as `longrope search` runs them, into a temporary store, "
+      "one after another")("redo", po::value<std::string>()->default_value(""),
+                           "strategies whose finished runs are made again")(
       "out", po::value<std::string>(), "HDF5 file of results; runs it holds already are skipped")(
       "name", po::value<std::string>()->default_value(""),
       "names the model problem in the results (default: the checkpoint's directory and the length)")(
@@ -99,6 +101,7 @@ BenchOptions parse_bench_options(const cli::po::variables_map& values) {
   options.strategies = parse_strategies("strategies", text("strategies"));
   if (!text("redo").empty()) options.redo = parse_strategies("redo", text("redo"));
   options.seeds = cli::parse_integer("seeds", text("seeds"), 1, kMaxCount);
+  options.first_seed = cli::parse_integer("first-seed", text("first-seed"), 0, kMaxCount);
   for (const std::string& part : split(text("budget"))) {
     const std::size_t equals = part.find('=');
     const std::string name = equals == std::string::npos ? "" : part.substr(0, equals);

@@ -73,9 +73,8 @@ def panel(axes, problem, strategies, style, band):
     axes.axhline(yarn, color="#555555", linewidth=0.8, linestyle="-.")
     axes.annotate("YaRN", (1, yarn), xytext=(3, 2), textcoords="offset points", fontsize=7, color="#555555")
     finite = np.concatenate([s[np.isfinite(s)] for s in shown] or [np.array([])])
-    if len(finite):  # not squeezed by what a bad start costs
-        low, high = min(finite.min(), yarn), max(np.quantile(finite, 0.9), yarn)
-        axes.set_ylim(low - 0.05 * (high - low), high + 0.15 * (high - low))
+    if len(finite) and finite.min() < yarn:  # what is worse than YaRN is left out of the picture
+        axes.set_ylim(yarn - 1.08 * (yarn - finite.min()), yarn + 0.35 * (yarn - finite.min()))
 
 
 def main():

@@ -34,6 +34,9 @@ while [ $# -gt 0 ]; do
     *) echo "run.sh: no option $1" >&2; exit 2 ;;
   esac
 done
+# What OPTIONS give is not given twice.
+[[ " ${more[*]} " == *" --budget "* ]] || more+=("${budget[@]}")
+[[ " ${more[*]} " == *" --seeds "* ]] || more+=(--seeds "$model_seeds")
 shared=${LONGROPE_SHARED:-../shared}
 
 if [ ! -x "$bench" ]; then
@@ -67,17 +70,15 @@ books() {
     [ -s "$out/books-held-out/$novel.txt" ] ||
       tail -c +500001 "$shared/text/validation/$novel.txt" | tail -n +2 >"$out/books-held-out/$novel.txt"
   done
-  run "$bench" --out "$out/books-$length.h5" --problem model --name "books-$length" --model "$shared/models/books" \
-    --text "${search[@]}" --windows 3 --target-length "$length" --holdout-text "${held_out[@]}" --holdout-windows 6 \
-    --seeds "$model_seeds" "${budget[@]}" "${more[@]}"
+  run "$bench" --out "$out/books-$length-$size.h5" --problem model --name "books-$length" --model "$shared/models/books" \
+    --text "${search[@]}" --windows 3 --target-length "$length" --holdout-text "${held_out[@]}" --holdout-windows 6 "${more[@]}"
 }
 reference() {
   local length=$1 text=$out/reference-text
   [ -d "$text/search" ] || python3 experiments/reference/language.py --documents 3 --bytes 60000 --seed 1001 --out "$text/search"
   [ -d "$text/held-out" ] || python3 experiments/reference/language.py --documents 6 --bytes 60000 --seed 2001 --out "$text/held-out"
-  run "$bench" --out "$out/reference-$length.h5" --problem model --name "reference-$length" --model experiments/reference \
-    --text "$text"/search/* --windows 3 --target-length "$length" --holdout-text "$text"/held-out/* --holdout-windows 6 \
-    --seeds "$model_seeds" "${budget[@]}" "${more[@]}"
+  run "$bench" --out "$out/reference-$length-$size.h5" --problem model --name "reference-$length" --model experiments/reference \
+    --text "$text"/search/* --windows 3 --target-length "$length" --holdout-text "$text"/held-out/* --holdout-windows 6 "${more[@]}"
 }
 
 for set in ${sets//,/ }; do
@@ -90,10 +91,7 @@ for set in ${sets//,/ }; do
 done
 
 python=/usr/bin/python3  # the distribution's, for its h5py and matplotlib
-results=()
-for file in "$out"/*.h5; do
-  [[ $(basename "$file") == analytic-* && $(basename "$file") != "analytic-$size.h5" ]] || results+=("$file")
-done
+results=("$out"/*-"$size".h5)
 if $python -c 'import h5py, matplotlib' 2>/dev/null; then
   $python $here/summary.py "${results[@]}" >"$out/summary.md"
   $python $here/plot.py "${results[@]}" --out "$out/strategies.png"

@@ -84,7 +84,7 @@ def row(name, runs, strategies, reference):
     if not analytic:
         gaps = [gap(run, run.at(CHECKPOINT), strategies) for run in runs]
         held_out = [number(median(gaps) if any(g is not None for g in gaps) else None, 2),
-                    number(median([run.value("held_out_at_100") for run in runs])),
+                    number(shown(runs, held_out_at_checkpoint, strategies)),
                     number(median([run.value("held_out_final") for run in runs]))]
     costs = [run.cost_of(reference[run.seed]) for run in runs if run.seed in reference]
     reach = f"{number(statistics.median(costs), 4)}, {number(max(costs), 4)}" if costs else NOT_RUN
@@ -96,6 +96,10 @@ def row(name, runs, strategies, reference):
 
 def run_at(cost):
     return lambda run: run.at(cost)
+
+
+def held_out_at_checkpoint(run):
+    return None if run.at(CHECKPOINT) is None else run.value("held_out_at_100")
 
 
 def shown(runs, value_of, strategies):
@@ -162,8 +166,7 @@ def claims(problem, strategies, subject):
 def against(strategies, subject, kind):
     """Medians of the subject at CHECKPOINT and of each other one at FULL."""
     held_out = kind == "held_out"
-    own = shown(strategies[subject],
-                (lambda run: run.value("held_out_at_100")) if held_out else run_at(CHECKPOINT), strategies)
+    own = shown(strategies[subject], held_out_at_checkpoint if held_out else run_at(CHECKPOINT), strategies)
     if own is None or math.isnan(own):
         return NOT_RUN if own is None else "nothing held out"
     worse, better, missing = [], [], []
