@@ -33,10 +33,10 @@ std::vector<double> crowding_distance(std::span<const std::vector<double>> front
 /// points: [N][K]. Throws std::logic_error for sizes that differ.
 double hypervolume(std::span<const std::vector<double>> points, std::span<const double> reference);
 
-/// Position of the knee of a front [M][K]: objectives in logarithms (all must be positive) and scaled to [0, 1] over
-/// the front; the point farthest below the chord between the ends (K > 2: below the hyperplane through the worst of
-/// each objective, where sum of scaled objectives = 1). The earliest among equals. The first objective decides a front
-/// without extent (K = 1: the best). Precondition: M >= 1, finite positive objectives.
+/// Position of the knee of a front [M][K]: objectives in logarithms and scaled to [0, 1] over the front, then the point
+/// farthest below the chord between the two ends (K > 2: below the plane through the worst of every objective, where
+/// the scaled ones sum to 1). The earliest among equals, so the first of a front of two. Points with an objective that
+/// is not finite and positive do not count; 0 if none counts. K = 1: the lowest.
 std::size_t knee(std::span<const std::vector<double>> front);
 
 /// Position of the point with the lowest first objective among those whose objective `constrained` is <= limit, the
