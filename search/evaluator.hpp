@@ -35,9 +35,9 @@ class Evaluator {
   /// What each window costs as a share of one full evaluation, that is of all windows: [W], sum 1.
   virtual const std::vector<double>& window_costs() const = 0;
 
-  /// Scores of the tasks, in their order, computed in parallel; they do not depend on the number of threads nor on which
-  /// tasks go together. on_task (may be empty) is called after each, from any thread. Throws Interrupted when *stop
-  /// becomes true (checked between tasks); stop may be null.
+  /// Scores of the tasks, in their order, computed in parallel; they do not depend on the number of threads nor on
+  /// which tasks go together. on_task (may be empty) is called after each, from any thread. Throws Interrupted when
+  /// *stop becomes true (checked between tasks); stop may be null.
   virtual std::vector<TaskScore> score(std::span<const model::RopeTable> tables, std::span<const EvalTask> tasks,
                                        const std::function<void()>& on_task, const std::atomic<bool>* stop) const = 0;
 };

@@ -49,15 +49,16 @@ std::string verdict_of(const HoldoutReport& report) {
     return fmt::format("The search found nothing better than {}.", d.to);
   }
   if (d.difference.clusters < 2) {
-    text = fmt::format("On unseen text the best table is {} than {} by {}; from one piece nobody can say whether this is "
-                       "significant.",
-                       better ? "better" : "worse", d.to, how_much);
+    text = fmt::format(
+        "On unseen text the best table is {} than {} by {}; from one piece nobody can say whether this is "
+        "significant.",
+        better ? "better" : "worse", d.to, how_much);
   } else if (better) {
     text = fmt::format("The gain over {} on unseen text, {}, is {} at 95%.", d.to, how_much,
                        d.significant ? "significant" : "NOT significant");
   } else {
-    text = fmt::format("On unseen text the best table is {}worse than {}, by {}.", d.significant ? "significantly " : "",
-                       d.to, how_much);
+    text = fmt::format("On unseen text the best table is {}worse than {}, by {}.",
+                       d.significant ? "significantly " : "", d.to, how_much);
   }
   text += fmt::format(" On the search's own windows the gain was {:.2f}%", 100.0 * report.search_gain);
   if (report.search_gain > 0.0) {

@@ -1,5 +1,5 @@
-// The honest end of a search: its best table, the runner-up and the baselines, scored once on text that the search never
-// saw, with paired standard errors and the answer in words. A search that overfits its windows shows here.
+// The honest end of a search: its best table, the runner-up and the baselines, scored once on text that the search
+// never saw, with paired standard errors and the answer in words. A search that overfits its windows shows here.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ struct HoldoutDifference {
 };
 
 struct HoldoutReport {
-  std::vector<StoreHoldoutRow> rows;                 ///< best, runner_up where there is one, pi, ntk, yarn
-  std::optional<HoldoutDifference> to_baseline;      ///< the baseline that is best on the holdout; none: no finite score
+  std::vector<StoreHoldoutRow> rows;             ///< best, runner_up where there is one, pi, ntk, yarn
+  std::optional<HoldoutDifference> to_baseline;  ///< the baseline that is best on the holdout; none: no finite score
   std::optional<HoldoutDifference> to_runner_up;
   double search_gain = 0.0;   ///< relative fall of the perplexity against that baseline, on the search windows
   double holdout_gain = 0.0;  ///< the same on the holdout; NaN: unknown

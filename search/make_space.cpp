@@ -61,8 +61,8 @@ Space make_space(const model::ModelConfig& config, std::int64_t target_length, c
   space.bounds = options.bounds;
   space.critical = options.critical;
   space.critical_pair = options.critical_pair;
-  space.attention_factor = options.attention_factor.value_or(
-      model::longrope_attention_factor(absolute_scale, config.rope.original_length));
+  space.attention_factor =
+      options.attention_factor.value_or(model::longrope_attention_factor(absolute_scale, config.rope.original_length));
   space.search_attention_factor = options.search_attention_factor;
   space.search_start_tokens = options.search_start_tokens;
   space.start_tokens = options.search_start_tokens ? 0 : options.start_tokens;

@@ -29,8 +29,8 @@ struct SpaceOptions {
 };
 
 /// Formulas at the relative scale. With a base, that scale is target / the length the base is for: a store's target
-/// length, a formula's factor= or target_length=, else its largest factor times L0. Throws InputError: a base that cannot
-/// be read or is for a longer context than the target; what Space::validate refuses.
+/// length, a formula's factor= or target_length=, else its largest factor times L0. Throws InputError: a base that
+/// cannot be read or is for a longer context than the target; what Space::validate refuses.
 Space make_space(const model::ModelConfig& config, std::int64_t target_length, const SpaceOptions& options = {});
 
 }  // namespace longrope::search

@@ -31,14 +31,16 @@ std::vector<std::string> split(const std::string& text) {
 }  // namespace
 
 std::string Objective::to_string() const {
-  const auto* found = std::find_if(std::begin(kKinds), std::end(kKinds), [&](const KindName& k) { return k.kind == kind; });
+  const auto* found =
+      std::find_if(std::begin(kKinds), std::end(kKinds), [&](const KindName& k) { return k.kind == kind; });
   return fmt::format("{}@{}", found->name, length);
 }
 
 Objective Objective::parse(const std::string& text, std::int64_t target_length) {
   const std::size_t at = text.find('@');
   const std::string name = text.substr(0, at);
-  const auto* found = std::find_if(std::begin(kKinds), std::end(kKinds), [&](const KindName& k) { return name == k.name; });
+  const auto* found =
+      std::find_if(std::begin(kKinds), std::end(kKinds), [&](const KindName& k) { return name == k.name; });
   if (found == std::end(kKinds)) {
     std::vector<std::string> names;
     for (const KindName& k : kKinds) names.push_back(fmt::format("{}@LENGTH", k.name));
@@ -60,7 +62,8 @@ std::vector<Objective> parse_objectives(const std::string& text, std::int64_t ta
   for (const std::string& part : split(text)) {
     const Objective objective = Objective::parse(part, target_length);
     if (std::find(objectives.begin(), objectives.end(), objective) != objectives.end()) {
-      throw InputError(fmt::format("[--objective] must name each objective once but got {} twice", objective.to_string()));
+      throw InputError(
+          fmt::format("[--objective] must name each objective once but got {} twice", objective.to_string()));
     }
     objectives.push_back(objective);
   }

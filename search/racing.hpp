@@ -30,15 +30,15 @@ class VariancePrior {
  public:
   /// No prior: degrees() is 0.
   VariancePrior() = default;
-  /// differences: [n][W], nats per token, of complete candidates, W >= 2. Candidates whose differences are not finite or
-  /// do not vary say nothing and are passed over. ln s_i^2 is regressed on ln m_i^2 (m_i the mean difference) with a
+  /// differences: [n][W], nats per token, of complete candidates, W >= 2. Candidates whose differences are not finite
+  /// or do not vary say nothing and are passed over. ln s_i^2 is regressed on ln m_i^2 (m_i the mean difference) with a
   /// slope held within [0, 1], over the range of |m_i| seen; d0 follows from the scatter around the line (Smyth,
   /// eq. for d0), and is at most n.
   static VariancePrior fit(std::span<const std::vector<double>> differences);
 
-  double variance(double size) const;             ///< s0^2 of a mean difference of +-size
-  double degrees() const { return degrees_; }     ///< d0
-  double slope() const { return slope_; }         ///< of ln s0^2 over ln size^2
+  double variance(double size) const;          ///< s0^2 of a mean difference of +-size
+  double degrees() const { return degrees_; }  ///< d0
+  double slope() const { return slope_; }      ///< of ln s0^2 over ln size^2
 
  private:
   double intercept_ = 0.0, slope_ = 0.0, degrees_ = 0.0;

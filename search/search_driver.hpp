@@ -15,6 +15,7 @@
 #include "search/objective.hpp"
 #include "search/racing.hpp"
 #include "search/space.hpp"
+#include "search/stage_record.hpp"
 #include "search/store.hpp"
 #include "search/strategy.hpp"
 
@@ -68,11 +69,6 @@ struct StageResult {
 
   bool interrupted() const { return stop_reason == StopReason::interrupted; }
 };
-
-/// Rows of generation -1, in this order; "none" is scored where there are several objectives: the yardstick of the
-/// shorter ones, no candidate.
-inline constexpr const char* kBaselineNames[] = {"pi", "ntk", "yarn", "none"};
-inline constexpr std::size_t kBaselineCandidates = 3;
 
 /// Runs or resumes a stage. A stop request ends it with the store complete. Throws InputError: a strategy or a store
 /// that does not fit.

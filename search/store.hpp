@@ -40,12 +40,12 @@ struct StoreStage {
   std::int64_t target_length = 0;
   std::string base;  ///< "", STAGE/ID or a rope spec
   std::string strategy;
-  std::string options;      ///< JSON of everything that decides the result (space, precision, budget-independent)
-  std::string objectives;   ///< "ppl@2048,ppl@256": K of them; the windows are K blocks of the same number
-  std::int64_t budget = 0;  ///< full evaluations
-  std::string status;       ///< running, interrupted, done
-  std::string stop_reason = "";              ///< see kStopReasonNames; "" while it runs
-  std::vector<double> base_factors = {};     ///< [d/2] absolute factors that searched ones multiply; empty: 1
+  std::string options;           ///< JSON of everything that decides the result (space, precision, budget-independent)
+  std::string objectives;        ///< "ppl@2048,ppl@256": K of them; the windows are K blocks of the same number
+  std::int64_t budget = 0;       ///< full evaluations
+  std::string status;            ///< running, interrupted, done
+  std::string stop_reason = "";  ///< see kStopReasonNames; "" while it runs
+  std::vector<double> base_factors = {};  ///< [d/2] absolute factors that searched ones multiply; empty: 1
 };
 
 /// One table scored on text that the search never saw.

@@ -112,10 +112,11 @@ void write_stage(const Hdf5Object& stages, const StoreStage& stage, std::uint64_
                                                  {"elapsed_s", Element::f64, {}, {"generation"}, "s"},
                                                  {"hypervolume", Element::f64, {}, {"generation"}, ""},
                                                  {"generation", Element::i32, {}, {"generation"}, ""}});
-  create_all(group.create_group("frontier"), {{"generation", Element::i32, {}, {"point"}, ""},
-                                              {"id", Element::i64, {}, {"point"}, ""},
-                                              {"objectives", Element::f64, {objectives}, {"point", "objective"}, "perplexity"},
-                                              {"generation_row", Element::i64, {}, {"point"}, ""}});
+  create_all(group.create_group("frontier"),
+             {{"generation", Element::i32, {}, {"point"}, ""},
+              {"id", Element::i64, {}, {"point"}, ""},
+              {"objectives", Element::f64, {objectives}, {"point", "objective"}, "perplexity"},
+              {"generation_row", Element::i64, {}, {"point"}, ""}});
   create_all(group.create_group("state"),
              {{"bytes", Element::u8, {}, {"byte"}, ""},
               {"index", Element::i64, {3}, {"generation", "generation_offset_length"}, ""}});

@@ -43,8 +43,8 @@ class StageAppender {
   Hdf5Object id_, generation_, origin_, parents_, factors_, start_tokens_, attention_factor_, nll_nats_, tokens_,
       objectives_, status_, reason_, cost_, elapsed_s_;
   Hdf5Object frontier_generation_, frontier_id_, frontier_objectives_, frontier_row_, state_bytes_, state_index_;
-  Hdf5Object best_id_, best_objective_, evaluations_, generations_cost_, generations_elapsed_s_,
-      hypervolume_, generations_generation_;
+  Hdf5Object best_id_, best_objective_, evaluations_, generations_cost_, generations_elapsed_s_, hypervolume_,
+      generations_generation_;
   std::int64_t row_count_ = 0, state_size_ = 0, generation_count_ = 0;
 };
 

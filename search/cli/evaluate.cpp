@@ -83,8 +83,8 @@ void print_table(const Session& session, const std::vector<Row>& rows) {
       if (std::isfinite(row.difference.standard_error))
         difference += fmt::format(" +- {:.5f}", row.difference.standard_error);
     }
-    fmt::print("{:<{}}  {:>8}  {:>10.4f}  {:>21}  {:>9}  {:>8.2f}{}\n", row.rope, width, row.length,
-               row.result.first(), difference, tokens, row.result.elapsed_s,
+    fmt::print("{:<{}}  {:>8}  {:>10.4f}  {:>21}  {:>9}  {:>8.2f}{}\n", row.rope, width, row.length, row.result.first(),
+               difference, tokens, row.result.elapsed_s,
                row.result.status == search::Status::ok ? "" : "  " + row.result.reason);
   }
 }
