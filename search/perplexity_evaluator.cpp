@@ -1,7 +1,7 @@
 #include "search/perplexity_evaluator.hpp"
 
 #include <fmt/core.h>
-#include <tbb/blocked_range2d.h>
+#include <tbb/blocked_range.h>
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
@@ -13,30 +13,22 @@
 
 #include "kernels/error.hpp"
 #include "model/sha256.hpp"
+#include "search/evaluation_cost.hpp"
 
 namespace longrope::search {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// One candidate's rotation table: made by its first task, freed by its last.
+/// One table's rotation: made by its first task, for the longest of its windows, and freed by its last.
 struct SharedRotation {
   std::mutex mutex;
   std::unique_ptr<kernels::RotationTable> table;
   std::size_t remaining = 0;
+  std::int64_t longest = 0;
 };
 
 }  // namespace
-
-double token_weighted_perplexity(std::span<const WindowScore> scores) {
-  double nll_nats = 0.0;
-  std::int64_t tokens = 0;
-  for (const WindowScore& score : scores) {
-    nll_nats += score.nll_nats;
-    tokens += score.tokens;
-  }
-  return std::exp(nll_nats / static_cast<double>(tokens));
-}
 
 double document_mean_perplexity(std::span<const WindowScore> scores, std::span<const model::Window> windows) {
   std::map<std::int64_t, std::pair<double, double>> documents;  // sum of window means, windows
@@ -54,10 +46,8 @@ PerplexityEvaluator::PerplexityEvaluator(const model::Transformer& transformer, 
                                          std::vector<model::Window> windows, kernels::RotationPrecision precision)
     : transformer_(transformer), windows_(std::move(windows)), precision_(precision) {
   if (windows_.empty()) throw InputError("[windows] must be at least one but got none");
-  for (const model::Window& window : windows_) {
-    tokens_.push_back(model::window_tokens(corpus, window));
-    longest_ = std::max(longest_, window.length);
-  }
+  for (const model::Window& window : windows_) tokens_.push_back(model::window_tokens(corpus, window));
+  costs_ = window_cost_shares(transformer_.config(), windows_);
 }
 
 std::string PerplexityEvaluator::tokens_sha256() const {
@@ -70,75 +60,53 @@ std::string PerplexityEvaluator::tokens_sha256() const {
   return model::sha256_hex(digests);
 }
 
-std::vector<EvalResult> PerplexityEvaluator::evaluate(std::span<const model::RopeTable> tables,
-                                                      const std::function<void()>& on_task,
-                                                      const std::atomic<bool>* stop) const {
-  const std::size_t window_count = windows_.size();
-  std::vector<EvalResult> results(tables.size());
+std::vector<TaskScore> PerplexityEvaluator::score(std::span<const model::RopeTable> tables,
+                                                  std::span<const EvalTask> tasks, const std::function<void()>& on_task,
+                                                  const std::atomic<bool>* stop) const {
+  std::vector<TaskScore> scores(tasks.size());
   std::vector<SharedRotation> rotations(tables.size());
-  for (std::size_t c = 0; c < tables.size(); ++c) {
-    results[c].windows.resize(window_count);
-    rotations[c].remaining = window_count;
+  for (const EvalTask& task : tasks) {
+    SharedRotation& rotation = rotations.at(task.table);
+    ++rotation.remaining;
+    rotation.longest = std::max(rotation.longest, windows_.at(task.window).length);
   }
   const auto stopped = [stop] { return stop != nullptr && stop->load(std::memory_order_relaxed); };
 
-  const auto run_task = [&](std::size_t c, std::size_t w) {
-    SharedRotation& shared = rotations[c];
-    EvalResult& result = results[c];
+  const auto run_task = [&](const EvalTask& task, TaskScore& result) {
+    SharedRotation& shared = rotations[task.table];
+    const model::Window& window = windows_[task.window];
     const auto started = Clock::now();
-    model::NllSum sum{std::numeric_limits<double>::quiet_NaN(), windows_[w].scored_tokens()};
-    std::string failure;
+    model::NllSum sum{std::numeric_limits<double>::quiet_NaN(), window.scored_tokens()};
     try {
       const kernels::RotationTable* rotation = nullptr;
       {
         const std::lock_guard lock(shared.mutex);
-        if (!shared.table) shared.table = transformer_.rotation(tables[c], precision_, longest_);
+        if (!shared.table) shared.table = transformer_.rotation(tables[task.table], precision_, shared.longest);
         rotation = shared.table.get();
       }
-      sum = transformer_.score(tokens_[w], windows_[w].first_scored, *rotation);
+      sum = transformer_.score(tokens_[task.window], window.first_scored, *rotation);
     } catch (const std::exception& error) {
-      failure = error.what();
+      result.failure = error.what();
     }
+    result.score = {sum.nll_nats, sum.tokens};
+    result.elapsed_s = std::chrono::duration<double>(Clock::now() - started).count();
     const std::lock_guard lock(shared.mutex);
-    result.windows[w] = {sum.nll_nats, sum.tokens};
-    if (!failure.empty()) {
-      result.status = Status::failed;
-      if (result.reason.empty()) result.reason = failure;
-    }
-    result.elapsed_s += std::chrono::duration<double>(Clock::now() - started).count();
     if (--shared.remaining == 0) shared.table.reset();
   };
 
-  // Candidate-major, one (candidate, window) a task; the same order on one thread as in the store.
   using Range = tbb::blocked_range<std::size_t>;
   tbb::parallel_for(
-      Range(0, tables.size() * window_count, 1),
+      Range(0, tasks.size(), 1),
       [&](const Range& range) {
-        for (std::size_t task = range.begin(); task != range.end(); ++task) {
+        for (std::size_t t = range.begin(); t != range.end(); ++t) {
           if (stopped()) return;
-          run_task(task / window_count, task % window_count);
+          run_task(tasks[t], scores[t]);
           if (on_task) on_task();
         }
       },
       tbb::simple_partitioner());
   if (stopped()) throw Interrupted("[evaluate] stopped by a signal");
-
-  for (EvalResult& result : results) {
-    result.cost = 1.0;
-    result.objective = token_weighted_perplexity(result.windows);
-    if (result.status != Status::ok) {
-      result.objective = std::numeric_limits<double>::quiet_NaN();
-    } else if (!std::isfinite(result.objective)) {
-      result.status = Status::non_finite;
-      result.objective = std::numeric_limits<double>::quiet_NaN();
-      const auto bad = std::find_if(result.windows.begin(), result.windows.end(),
-                                    [](const WindowScore& score) { return !std::isfinite(score.nll_nats); });
-      result.reason = bad == result.windows.end()
-                          ? "the perplexity overflows"
-                          : fmt::format("window {}: the NLL is not finite", bad - result.windows.begin());
-    }
-  }
-  return results;
+  return scores;
 }
 
 }  // namespace longrope::search
