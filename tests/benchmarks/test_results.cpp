@@ -155,6 +155,8 @@ TEST_CASE("options that cannot be are refused by name") {
   CHECK(message({"--budget", "nonesuch=3"}).find("[--budget]") == 0);
   CHECK(message({"--budget", "paper-ga=0"}).find("[--budget]") == 0);
   CHECK(message({"--through", "tunnel"}).find("[--through]") == 0);
+  CHECK(message({"--racing", "0.95"}).find("[--racing]") == 0);
+  CHECK(message({"--racing", "0.4", "--through", "driver"}).find("[--racing]") == 0);
   CHECK(message({"--seeds", "0"}).find("[--seeds]") == 0);
   CHECK(message({"--problem", "model"}).find("--model") != std::string::npos);
 }

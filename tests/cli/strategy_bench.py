@@ -87,6 +87,18 @@ def test(program, checks, directory, arguments):
         a, b = bench_results.read([through])["model-128"]["paper-ga"][0], problems["model-128"]["paper-ga"][0]
         checks.true(np.array_equal(a.best, b.best), "best through the driver", "bit for bit that of ask and tell", (a.best, b.best))
 
+    # Racing: for ours, not for the published algorithms.
+    raced = directory / "raced.h5"
+    ours = ["auto"] if "auto" in bench.run("--help").stdout.split("all, or comma-separated of")[1].split("--seeds")[0] else []
+    names = [",".join(["paper-ga", *ours]) if a == "paper-ga,bobyqa,pagmo-cmaes" else a for a in only_model]
+    done = bench.run(*names, "--seeds", "1", "--out", raced, "--through", "driver", "--racing", "0.6")
+    if checks.equal(done.returncode, 0, "--racing: exit code"):
+        runs = {name: of[0] for name, of in bench_results.read([raced])["model-128"].items()}
+        checks.equal({name: run.attributes["through"] for name, run in runs.items()},
+                     {"paper-ga": "driver", **{name: "driver, racing 0.6" for name in ours}}, "what runs say they are")
+        for name, run in runs.items():
+            checks.true(run.cost[-1] < {"paper-ga": 40, "auto": 30}[name] + 1, f"{name}: cost", "within the budget", run.cost[-1])
+
     # Another model under the same name is refused; a deadline ends with code 3 and what is finished is kept.
     other = rc.make_checkpoint(directory / "other" / "model", "llama", seed=6, hidden=32, heads=2, kv_heads=2)
     refused = bench.run(*[other if a is model else a for a in common], "--seeds", "1", "--out", out)

@@ -108,7 +108,10 @@ class Bench {
         for (const std::string& name : strategies) {
           Job job{problem.get(), {}};
           job.key = {problem->name(), name, seed, options_.budget_of(name), "ask-tell"};
-          if (options_.through_driver && problem.get() == model_ && !contains(peers, name)) job.key.through = "driver";
+          if (options_.through_driver && problem.get() == model_ && !contains(peers, name)) {
+            const std::optional<double> racing = racing_of(name);
+            job.key.through = racing ? fmt::format("driver, racing {:g}", *racing) : "driver";
+          }
           if (results_.has(job.key) && !contains(options_.redo, name)) {
             ++kept_;
           } else {
@@ -119,10 +122,17 @@ class Bench {
     }
   }
 
+  /// The published algorithms are run as published.
+  std::optional<double> racing_of(const std::string& strategy) const {
+    static const std::vector<std::string> published = {"paper-ga",     "release-ga", "piece-ga",
+                                                       "longrope2-ga", "random",     "nsga2"};
+    return contains(published, strategy) ? std::nullopt : options_.racing;
+  }
+
   RunRecord run_job(const Job& job) {
-    if (job.key.through == "driver") {
+    if (job.key.through != "ask-tell") {
       const std::lock_guard lock(hdf5_);
-      return model_->run_through_driver(job.key);
+      return model_->run_through_driver(job.key, racing_of(job.key.strategy));
     }
     const std::shared_ptr<Instance> instance = job.problem->instance(job.key.seed);
     return run_strategy(job.key, *instance, stop_);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct BenchOptions {
   std::int64_t parallel_runs = 1;
   double max_s = 0.0;             ///< stop after so many seconds; 0: never
   bool through_driver = false;    ///< model problems only
+  std::optional<double> racing;   ///< confidence, through the driver; none: off
   std::vector<std::string> redo;  ///< strategies whose finished runs are made again
   std::string out;
 

@@ -7,6 +7,7 @@
 
 #include "experiments/benchmarks/strategies/model_problem.hpp"
 #include "kernels/error.hpp"
+#include "search/objective.hpp"
 #include "search/search_driver.hpp"
 #include "search/store.hpp"
 
@@ -65,25 +66,28 @@ search::StoreHeader make_header(const cli::Session& session, const search::Perpl
 
 }  // namespace
 
-RunRecord ModelProblem::run_through_driver(const RunKey& key) {
+RunRecord ModelProblem::run_through_driver(const RunKey& key, std::optional<double> racing) {
   const TemporaryStore store(key);
   search::StageOptions options;
   options.store = store.path();
   options.header = make_header(session_, *evaluator_, key, target_length_);
   options.strategy = key.strategy;
   options.space = space_;
+  options.objectives = {search::Objective{search::Objective::Kind::perplexity, target_length_}};
   options.budget = key.budget;
+  options.racing = racing;
   options.stop = &stop_;
-  const search::StageResult result = search::run_stage(session_.transformer(), *evaluator_, options);
-  if (result.interrupted) throw Interrupted("[strategy_bench] stopped");
+  const search::StageResult result = search::run_stage(session_.transformer().config(), *evaluator_, options);
+  if (result.interrupted()) throw Interrupted("[strategy_bench] stopped");
 
   RunRecord record;
   record.key = key;
   record.elapsed_s = result.elapsed_s;
+  record.overhead_wall_s = result.strategy_s;
   Trace trace;
   for (const search::StoreRow& row : search::read_store(store.path()).rows) {
     if (row.candidate.generation < 0) continue;  // PI, NTK and YaRN come on top, for every strategy alike
-    trace.add(row.candidate, row.result.objective, row.result.cost, row.result.status == search::Status::ok);
+    trace.add(row.candidate, row.result.first(), row.result.cost, row.result.complete());
     record.model_s += row.result.elapsed_s;
   }
   describe_instance(*instance(key.seed), trace, record);

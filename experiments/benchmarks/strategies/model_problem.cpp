@@ -8,7 +8,8 @@
 #include "kernels/error.hpp"
 #include "model/documents.hpp"
 #include "model/rope_table.hpp"
-#include "search/search_driver.hpp"
+#include "search/evaluator.hpp"
+#include "search/make_space.hpp"
 
 namespace longrope::bench {
 namespace {
@@ -22,8 +23,8 @@ std::vector<Score> evaluate(const search::PerplexityEvaluator& evaluator, const 
                                                     candidate.start_tokens));
   }
   std::vector<Score> scores;
-  for (const search::EvalResult& result : evaluator.evaluate(tables, {}, &stop))
-    scores.push_back({result.objective, result.elapsed_s});
+  for (const search::EvalResult& result : search::evaluate_all(evaluator, tables, 1, {}, &stop))
+    scores.push_back({result.first(), result.elapsed_s});
   return scores;
 }
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,9 +36,9 @@ class ModelProblem : public Problem {
   /// How many runs may ask at the same time.
   void expect(std::size_t runs);
 
-  /// Runs a strategy through search_driver with a store in the temporary directory, which is removed: the way with
-  /// racing, whose cost is what the rows say. Throws InputError, Interrupted.
-  RunRecord run_through_driver(const RunKey& key);
+  /// Runs a strategy through search_driver with a store in the temporary directory, which is removed; the cost is what
+  /// the rows say. `racing`: confidence, none: off. Throws InputError, Interrupted.
+  RunRecord run_through_driver(const RunKey& key, std::optional<double> racing);
 
  private:
   class ModelInstance;

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <limits>
+#include <optional>
 
 #include "experiments/benchmarks/strategies/analytic.hpp"
 #include "experiments/benchmarks/strategies/bench.hpp"
@@ -43,6 +43,15 @@ std::vector<std::string> parse_strategies(const std::string& option, const std::
   return names;
 }
 
+std::optional<double> parse_racing(const std::string& text) {
+  if (text == "off") return std::nullopt;
+  double value = 0.0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc() || end != text.data() + text.size() || !(value > 0.5 && value < 1.0))
+    throw InputError(fmt::format("[--racing] must be off or a confidence above 0.5 and below 1 but got \"{}\"", text));
+  return value;
+}
+
 }  // namespace
 
 std::int64_t BenchOptions::budget_of(const std::string& strategy) const {
@@ -73,8 +82,11 @@ cli::po::options_description bench_options() {
       "stop after so many seconds with what is finished stored; 0: never")(
       "through", po::value<std::string>()->default_value("ask-tell"),
       "ask-tell, or driver: strategies on a model run as `longrope search` runs them, into a temporary store, "
-      "one after another")("redo", po::value<std::string>()->default_value(""),
-                           "strategies whose finished runs are made again")(
+      "one after another")("racing", po::value<std::string>()->default_value("off"),
+                           "off, or with --through driver the confidence at which candidates of strategies other than "
+                           "the published algorithms "
+                           "are dropped, as 0.99")("redo", po::value<std::string>()->default_value(""),
+                                                   "strategies whose finished runs are made again")(
       "out", po::value<std::string>(), "HDF5 file of results; runs it holds already are skipped")(
       "name", po::value<std::string>()->default_value(""),
       "names the model problem in the results (default: the checkpoint's directory and the length)")(
@@ -112,6 +124,8 @@ BenchOptions parse_bench_options(const cli::po::variables_map& values) {
   options.max_s = static_cast<double>(cli::parse_integer("max-seconds", text("max-seconds"), 0, 1'000'000'000));
   cli::check_choice("through", text("through"), {"ask-tell", "driver"});
   options.through_driver = text("through") == "driver";
+  options.racing = parse_racing(text("racing"));
+  if (options.racing && !options.through_driver) throw InputError("[--racing] needs --through driver");
   options.out = cli::require_option(values, "out");
   return options;
 }

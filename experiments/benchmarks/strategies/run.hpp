@@ -17,7 +17,7 @@ struct RunKey {
   std::string problem, strategy;
   std::uint64_t seed = 1;
   std::int64_t budget = 0;           ///< full evaluations
-  std::string through = "ask-tell";  ///< or "driver": search_driver with a store and all it does
+  std::string through = "ask-tell";  ///< or "driver", "driver, racing P": search_driver with a store
   bool operator==(const RunKey&) const = default;
 };
 
