@@ -3,11 +3,8 @@
 // evaluated as parents. P 64, N1 = N2 = 16, p 0.3, T 40: 64 + 40 * 32 = 1344 evaluations.
 #pragma once
 
-#include <set>
-#include <utility>
-
-#include "search/factor_grid.hpp"
 #include "search/generational_strategy.hpp"
+#include "search/paper_moves.hpp"
 
 namespace longrope::search {
 
@@ -15,10 +12,6 @@ class PaperGa final : public GenerationalStrategy {
  public:
   static constexpr std::size_t kPopulation = 64, kMutations = 16, kCrossovers = 16, kParents = 32;
   static constexpr std::int32_t kIterations = 40;
-  static constexpr double kProbability = 0.3;
-  static constexpr int kCrossoverTries = 20;
-  /// A mutation that repeats an evaluated candidate is drawn again this often, and then accepted.
-  static constexpr int kDuplicateTries = 100;
 
   PaperGa(const Space& space, const StrategyOptions& options);
   std::string name() const override { return "paper-ga"; }
@@ -28,19 +21,9 @@ class PaperGa final : public GenerationalStrategy {
   std::int64_t told_before(std::int32_t generation) const override;
 
  private:
-  struct Genes {
-    std::vector<double> factors;
-    std::int32_t start_tokens = 0;
-    auto operator<=>(const Genes&) const = default;
-  };
-  using Seen = std::set<Genes>;
-
   std::vector<Proposal> first_population() const;
-  Genes mutate(const Genes& parent, const Seen& seen, RandomStream& random) const;
-  /// False: no non-decreasing new child within the tries.
-  bool cross(const Genes& a, const Genes& b, const Seen& seen, RandomStream& random, Genes& child) const;
 
-  FactorGrid grid_;
+  PaperMoves moves_;
 };
 
 }  // namespace longrope::search

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <utility>
 
@@ -22,6 +23,16 @@ void check_factors(const char* name, const std::vector<double>& factors, std::in
       throw InputError(fmt::format("[search] {} factors must be finite and positive but one is {}", name, factor));
     }
   }
+}
+
+/// `quotient` came from multiplying and dividing by the same number: off by an ulp or two. Values of the 0.01 grid and
+/// float32 numbers, which is what searched tables mostly hold, are known again; equal ones stay equal.
+double without_rounding_error(double quotient) {
+  const double nearby[] = {std::round(quotient * 100.0) / 100.0, static_cast<double>(static_cast<float>(quotient))};
+  for (const double value : nearby) {
+    if (std::fabs(quotient - value) <= 2.0 * std::numeric_limits<double>::epsilon() * value) return value;
+  }
+  return quotient;
 }
 
 }  // namespace
@@ -90,7 +101,8 @@ std::vector<double> Space::absolute(const std::vector<double>& factors) const {
 std::vector<double> Space::relative(const std::vector<double>& absolute_factors) const {
   if (base_factors.empty()) return absolute_factors;
   std::vector<double> out(absolute_factors.size());
-  std::transform(absolute_factors.begin(), absolute_factors.end(), base_factors.begin(), out.begin(), std::divides<>());
+  std::transform(absolute_factors.begin(), absolute_factors.end(), base_factors.begin(), out.begin(),
+                 [](double factor, double base) { return without_rounding_error(factor / base); });
   return out;
 }
 

@@ -69,7 +69,8 @@ struct Space {
   double lower(std::int64_t pair) const { return lower(pair, critical_pair_used()); }
   double upper(std::int64_t pair) const { return upper(pair, critical_pair_used()); }
 
-  /// λ_abs = base λ, or the same where there is no base. And back. [d/2]
+  /// λ_abs = base λ, or the same where there is no base. And back, to the bit for λ of the 0.01 grid and float32 λ:
+  /// rounding must not put flat parts of a table out of order. [d/2]
   std::vector<double> absolute(const std::vector<double>& factors) const;
   std::vector<double> relative(const std::vector<double>& absolute_factors) const;
 };
