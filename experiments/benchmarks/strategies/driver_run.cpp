@@ -10,6 +10,7 @@
 #include "search/objective.hpp"
 #include "search/search_driver.hpp"
 #include "search/store.hpp"
+#include "search/strategy_requirements.hpp"
 
 namespace longrope::bench {
 namespace {
@@ -72,7 +73,7 @@ RunRecord ModelProblem::run_through_driver(const RunKey& key, std::optional<doub
   options.store = store.path();
   options.header = make_header(session_, *evaluator_, key, target_length_);
   options.strategy = key.strategy;
-  options.space = space_;
+  options.space = search::original_space(key.strategy, space_);
   options.objectives = {search::Objective{search::Objective::Kind::perplexity, target_length_}};
   options.budget = key.budget;
   options.racing = racing;

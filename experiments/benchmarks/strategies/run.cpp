@@ -11,6 +11,7 @@
 #include "experiments/benchmarks/strategies/peers.hpp"
 #include "kernels/error.hpp"
 #include "search/strategy.hpp"
+#include "search/strategy_requirements.hpp"
 
 namespace longrope::bench {
 namespace {
@@ -51,7 +52,8 @@ void run_ask_tell(const RunKey& key, Instance& instance, const std::atomic<bool>
   search::StrategyOptions options;
   options.seed = key.seed;
   options.budget = key.budget;
-  const auto strategy = search::make_strategy(key.strategy, instance.space(), options);
+  const search::Space space = search::original_space(key.strategy, instance.space());
+  const auto strategy = search::make_strategy(key.strategy, space, options);
   for (std::int64_t done = 0; done < key.budget;) {
     if (stop) throw Interrupted("[strategy_bench] stopped");
     const std::vector<search::Candidate> candidates = strategy->ask(done, key.budget - done);
