@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what longrope needs to build, run and test on Debian 12 or Ubuntu 24.04: the one list of packages.
-# Works as root and with sudo; does nothing when everything is there.
+# Works as root and with sudo; does nothing when everything is there. `install_packages.sh benchmarks`: also the outside
+# peers and the plots of experiments/benchmarks.
 set -euo pipefail
 
 packages=(
@@ -11,7 +12,12 @@ packages=(
   nlohmann-json3-dev
   # tests, and the reference language that quickstart writes its text with
   catch2 python3 python3-h5py python3-numpy
+  # experiments/bundle.sh, and its test
+  patchelf
 )
+if [ "${1:-}" = benchmarks ]; then
+  packages+=(libnlopt-dev libpagmo-dev python3-matplotlib)
+fi
 
 missing=()
 for package in "${packages[@]}"; do

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,11 @@ struct EvalResult {
   std::string reason;      ///< for a status other than ok
   double cost = 0.0;       ///< full evaluations
   double elapsed_s = 0.0;  ///< wall-clock seconds spent in this candidate's tasks
-  double objective = 0.0;  ///< token-weighted perplexity; NaN if not ok
+  /// [K] token-weighted perplexities, the main one first; NaN if bad, estimates if raced out.
+  std::vector<double> objectives{std::numeric_limits<double>::quiet_NaN()};
+
+  double first() const { return objectives.front(); }
+  bool complete() const { return status == Status::ok; }
 };
 
 }  // namespace longrope::search

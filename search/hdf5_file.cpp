@@ -299,6 +299,8 @@ std::int64_t Hdf5Object::i64_attribute(const std::string& name) const { return r
 std::uint64_t Hdf5Object::u64_attribute(const std::string& name) const { return read_scalar<std::uint64_t>(id_, name); }
 double Hdf5Object::f64_attribute(const std::string& name) const { return read_scalar<double>(id_, name); }
 
+bool Hdf5Object::has_attribute(const std::string& name) const { return check(H5Aexists(id_, name.c_str())) > 0; }
+
 std::string Hdf5Object::text_attribute(const std::string& name) const {
   Scoped attribute(H5Aopen(id_, name.c_str(), H5P_DEFAULT), H5Aclose);
   Scoped space(H5Aget_space(attribute), H5Sclose);

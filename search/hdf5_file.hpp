@@ -85,6 +85,7 @@ class Hdf5Object {
   std::uint64_t u64_attribute(const std::string& name) const;
   double f64_attribute(const std::string& name) const;
   std::string text_attribute(const std::string& name) const;
+  bool has_attribute(const std::string& name) const;
 
   Hdf5Object create_dataset(const DatasetLayout& layout) const;
   Hdf5Object open_dataset(const std::string& name) const;

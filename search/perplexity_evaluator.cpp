@@ -11,30 +11,23 @@
 
 #include "kernels/error.hpp"
 #include "model/sha256.hpp"
+#include "search/evaluation_cost.hpp"
 
 namespace longrope::search {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// One candidate's rotation tables, one per lane: made by its first task there, freed by its last.
+/// One table's rotations, one per lane: made by its first task there, for the longest of its windows, and freed by its
+/// last.
 struct SharedRotation {
   std::mutex mutex;
   std::vector<std::unique_ptr<kernels::RotationTable>> tables;
   std::size_t remaining = 0;
+  std::int64_t longest = 0;
 };
 
 }  // namespace
-
-double token_weighted_perplexity(std::span<const WindowScore> scores) {
-  double nll_nats = 0.0;
-  std::int64_t tokens = 0;
-  for (const WindowScore& score : scores) {
-    nll_nats += score.nll_nats;
-    tokens += score.tokens;
-  }
-  return std::exp(nll_nats / static_cast<double>(tokens));
-}
 
 double document_mean_perplexity(std::span<const WindowScore> scores, std::span<const model::Window> windows) {
   std::map<std::int64_t, std::pair<double, double>> documents;  // sum of window means, windows
@@ -52,10 +45,8 @@ PerplexityEvaluator::PerplexityEvaluator(const DeviceLanes& lanes, const model::
                                          std::vector<model::Window> windows, kernels::RotationPrecision precision)
     : lanes_(lanes), windows_(std::move(windows)), precision_(precision) {
   if (windows_.empty()) throw InputError("[windows] must be at least one but got none");
-  for (const model::Window& window : windows_) {
-    tokens_.push_back(model::window_tokens(corpus, window));
-    longest_ = std::max(longest_, window.length);
-  }
+  for (const model::Window& window : windows_) tokens_.push_back(model::window_tokens(corpus, window));
+  costs_ = window_cost_shares(lanes_.transformer().config(), windows_);
 }
 
 std::string PerplexityEvaluator::tokens_sha256() const {
@@ -68,85 +59,67 @@ std::string PerplexityEvaluator::tokens_sha256() const {
   return model::sha256_hex(digests);
 }
 
-std::vector<EvalResult> PerplexityEvaluator::evaluate(std::span<const model::RopeTable> tables,
-                                                      const std::function<void()>& on_task,
-                                                      const std::atomic<bool>* stop) const {
-  const std::size_t window_count = windows_.size();
-  std::vector<EvalResult> results(tables.size());
+std::vector<TaskScore> PerplexityEvaluator::score(std::span<const model::RopeTable> tables,
+                                                  std::span<const EvalTask> tasks, const std::function<void()>& on_task,
+                                                  const std::atomic<bool>* stop) const {
+  std::vector<TaskScore> scores(tasks.size());
   std::vector<SharedRotation> rotations(tables.size());
-  for (std::size_t c = 0; c < tables.size(); ++c) {
-    results[c].windows.resize(window_count);
-    rotations[c].remaining = window_count;
-    rotations[c].tables.resize(lanes_.size());
+  for (const EvalTask& task : tasks) {
+    SharedRotation& rotation = rotations.at(task.table);
+    ++rotation.remaining;
+    rotation.longest = std::max(rotation.longest, windows_.at(task.window).length);
+    rotation.tables.resize(lanes_.size());
   }
   const auto stopped = [stop] { return stop != nullptr && stop->load(std::memory_order_relaxed); };
 
-  const auto finish = [&](std::size_t task, const model::NllSum& sum, const std::string& failure, double elapsed_s) {
-    const std::size_t c = task / window_count;
-    SharedRotation& shared = rotations[c];
-    EvalResult& result = results[c];
+  const auto finish = [&](std::size_t t, TaskScore score) {
+    scores[t] = std::move(score);
+    SharedRotation& shared = rotations[tasks[t].table];
     {
       const std::lock_guard lock(shared.mutex);
-      result.windows[task % window_count] = {sum.nll_nats, sum.tokens};
-      if (!failure.empty()) {
-        result.status = Status::failed;
-        if (result.reason.empty()) result.reason = failure;
-      }
-      result.elapsed_s += elapsed_s;
       if (--shared.remaining == 0) shared.tables.clear();
     }
     if (on_task) on_task();
   };
-  const auto no_sum = [&](std::size_t task) {
-    return model::NllSum{std::numeric_limits<double>::quiet_NaN(), windows_[task % window_count].scored_tokens()};
+  const auto not_scored = [&](std::size_t t) {
+    TaskScore score;
+    score.score = {std::numeric_limits<double>::quiet_NaN(), windows_[tasks[t].window].scored_tokens()};
+    return score;
   };
-
-  const auto run_task = [&](std::size_t task, std::size_t lane) {
-    const std::size_t c = task / window_count;
-    const std::size_t w = task % window_count;
+  const auto run_task = [&](std::size_t t, std::size_t lane) {
+    const EvalTask& task = tasks[t];
+    const model::Window& window = windows_[task.window];
     const model::Transformer& transformer = *lanes_.lane(lane).transformer;
-    SharedRotation& shared = rotations[c];
+    SharedRotation& shared = rotations[task.table];
     const auto started = Clock::now();
-    model::NllSum sum = no_sum(task);
-    std::string failure;
+    TaskScore result = not_scored(t);
     try {
       const kernels::RotationTable* rotation = nullptr;
       {
         const std::lock_guard lock(shared.mutex);
         auto& table = shared.tables[lane];
-        if (!table) table = transformer.rotation(tables[c], precision_, longest_);
+        if (!table) table = transformer.rotation(tables[task.table], precision_, shared.longest);
         rotation = table.get();
       }
-      sum = transformer.score(tokens_[w], windows_[w].first_scored, *rotation);
+      const model::NllSum sum = transformer.score(tokens_[task.window], window.first_scored, *rotation);
+      result.score = {sum.nll_nats, sum.tokens};
     } catch (const RuntimeError&) {
       throw;  // the device's fault: another may take the task
     } catch (const std::exception& error) {
-      failure = error.what();
+      result.failure = error.what();
     }
-    finish(task, sum, failure, std::chrono::duration<double>(Clock::now() - started).count());
+    result.elapsed_s = std::chrono::duration<double>(Clock::now() - started).count();
+    finish(t, std::move(result));
   };
-  // Candidate-major, one (candidate, window) a task; the same order on one thread as in the store.
-  lanes_.run(
-      tables.size() * window_count, run_task,
-      [&](std::size_t task, const std::string& reason) { finish(task, no_sum(task), reason, 0.0); }, stop);
-  if (stopped()) throw Interrupted("[evaluate] stopped by a signal");
+  const auto fail = [&](std::size_t t, const std::string& reason) {
+    TaskScore score = not_scored(t);
+    score.failure = reason;
+    finish(t, std::move(score));
+  };
 
-  for (EvalResult& result : results) {
-    result.cost = 1.0;
-    result.objective = token_weighted_perplexity(result.windows);
-    if (result.status != Status::ok) {
-      result.objective = std::numeric_limits<double>::quiet_NaN();
-    } else if (!std::isfinite(result.objective)) {
-      result.status = Status::non_finite;
-      result.objective = std::numeric_limits<double>::quiet_NaN();
-      const auto bad = std::find_if(result.windows.begin(), result.windows.end(),
-                                    [](const WindowScore& score) { return !std::isfinite(score.nll_nats); });
-      result.reason = bad == result.windows.end()
-                          ? "the perplexity overflows"
-                          : fmt::format("window {}: the NLL is not finite", bad - result.windows.begin());
-    }
-  }
-  return results;
+  lanes_.run(tasks.size(), run_task, fail, stop);
+  if (stopped()) throw Interrupted("[evaluate] stopped by a signal");
+  return scores;
 }
 
 }  // namespace longrope::search

@@ -11,38 +11,36 @@
 #include "model/windows.hpp"
 #include "search/candidate.hpp"
 #include "search/device_lanes.hpp"
+#include "search/evaluator.hpp"
 
 namespace longrope::search {
-
-/// exp(sum of NLL / tokens); NaN if any window is.
-double token_weighted_perplexity(std::span<const WindowScore> scores);
 
 /// exp(mean over documents of the document's mean of window-mean NLL): what microsoft/LongRoPE reports.
 double document_mean_perplexity(std::span<const WindowScore> scores, std::span<const model::Window> windows);
 
-class PerplexityEvaluator {
+class PerplexityEvaluator final : public Evaluator {
  public:
-  /// Keeps copies of the windows' tokens; the lanes must outlive this. windows: [W], W >= 1.
+  /// Keeps copies of the windows' tokens; the lanes must outlive this. windows: [W], W >= 1, of any lengths.
   PerplexityEvaluator(const DeviceLanes& lanes, const model::Corpus& corpus, std::vector<model::Window> windows,
                       kernels::RotationPrecision precision);
 
-  const std::vector<model::Window>& windows() const { return windows_; }
+  const std::vector<model::Window>& windows() const override { return windows_; }
+  const std::vector<double>& window_costs() const override { return costs_; }
+  /// [W][length]
+  const std::vector<std::vector<std::int32_t>>& tokens() const { return tokens_; }
   /// Hex SHA-256 of all window tokens, in order.
   std::string tokens_sha256() const;
 
-  /// Scores every table on every window, (table x window) in parallel on the lanes; results do not depend on the number
-  /// of threads nor on which tables go together. A table that fails is a result with a status and a reason; a device
-  /// that fails is left out while there are others (DeviceLanes::run, whose RuntimeError this throws too). on_task (may
-  /// be empty) is called after each finished (table, window), from any thread. Throws Interrupted when *stop becomes
-  /// true (checked between tasks); stop may be null.
-  std::vector<EvalResult> evaluate(std::span<const model::RopeTable> tables, const std::function<void()>& on_task,
-                                   const std::atomic<bool>* stop) const;
+  /// (table x window) on the lanes, taken in the order of the tasks. A device that fails is left out while there are
+  /// others; throws DeviceLanes::run's RuntimeError when the last one does not answer any more.
+  std::vector<TaskScore> score(std::span<const model::RopeTable> tables, std::span<const EvalTask> tasks,
+                               const std::function<void()>& on_task, const std::atomic<bool>* stop) const override;
 
  private:
   const DeviceLanes& lanes_;
   std::vector<model::Window> windows_;
+  std::vector<double> costs_;
   std::vector<std::vector<std::int32_t>> tokens_;  ///< [W][length]
-  std::int64_t longest_ = 0;
   kernels::RotationPrecision precision_;
 };
 

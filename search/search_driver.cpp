@@ -9,8 +9,9 @@
 
 #include "kernels/error.hpp"
 #include "model/rope_spec.hpp"
-#include "model/scaling_methods.hpp"
-#include "search/ordering.hpp"
+#include "search/patience.hpp"
+#include "search/racing_round.hpp"
+#include "search/stage_record.hpp"
 
 namespace longrope::search {
 namespace {
@@ -18,31 +19,48 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
 /// The mutable state of one run of a stage.
 class Stage {
  public:
-  Stage(const model::Transformer& transformer, const PerplexityEvaluator& evaluator, const StageOptions& options)
-      : transformer_(transformer),
+  Stage(const model::ModelConfig& config, const Evaluator& evaluator, const StageOptions& options)
+      : config_(config),
         evaluator_(evaluator),
         options_(options),
-        strategy_(make_strategy(
-            options.strategy, options.space,
-            {options.header.seed, static_cast<std::uint32_t>(options.header.stage.index), options.budget, 1})),
+        objectives_(options.objectives.size()),
+        record_(evaluator.windows(), objectives_),
+        patience_(options.patience),
+        strategy_(make_strategy(options.strategy, options.space,
+                                {options.header.seed, static_cast<std::uint32_t>(options.header.stage.index),
+                                 options.budget, objectives_})),
         writer_(open_store()) {
-    earlier_evaluations_ = evaluations();
+    earlier_cost_ = record_.strategy_cost();
   }
 
   StageResult run() {
-    bool interrupted = false;
+    StopReason reason = StopReason::interrupted;
+    std::optional<HoldoutReport> holdout;
     try {
       if (generations_.empty()) score_baselines();
-      while (run_generation()) {
-      }
+      std::optional<StopReason> ended;
+      while (!ended) ended = next();
+      if (options_.holdout != nullptr) holdout = score_holdout();
+      reason = *ended;
     } catch (const Interrupted&) {
-      interrupted = true;
+      reason = StopReason::interrupted;
     }
-    writer_.finish(interrupted ? "interrupted" : "done", tables());
-    return result(interrupted);
+    const bool interrupted = reason == StopReason::interrupted;
+    StoreEnding ending;
+    ending.stop_reason = kStopReasonNames[static_cast<std::size_t>(reason)];
+    if (holdout) {
+      ending.holdout_rows = holdout->rows;
+      ending.holdout_verdict = holdout->verdict;
+    }
+    writer_.finish(interrupted ? "interrupted" : "done", tables(), ending);
+    StageResult r = result(reason);
+    r.holdout = std::move(holdout);
+    return r;
   }
 
  private:
@@ -53,97 +71,91 @@ class Stage {
     }
     StoreContents contents;
     StoreWriter writer = StoreWriter::resume(options_.store, options_.header, contents);
-    rows_ = std::move(contents.rows);
+    for (const StoreGeneration& generation : contents.generations) {
+      const auto first = static_cast<std::size_t>(record_.size()),
+                 end = static_cast<std::size_t>(generation.evaluations);
+      record_.add(std::span(contents.rows).subspan(first, end - first));
+      out_of_patience_ = patience_.exhausted(record_.standing());
+    }
     generations_ = std::move(contents.generations);
     if (!generations_.empty()) earlier_s_ = generations_.back().elapsed_s;
     if (generations_.size() > 1) {
       std::vector<Candidate> candidates;
       std::vector<Outcome> outcomes;
-      for (const StoreRow& row : rows_) {
+      for (const StoreRow& row : record_.rows()) {
         if (row.candidate.generation < 0) continue;
         candidates.push_back(row.candidate);
-        outcomes.emplace_back(row.result.objective);
+        outcomes.push_back(outcome_of(row.result));
       }
       strategy_->load(contents.states.back(), candidates, outcomes);
     }
     return writer;
   }
 
-  std::int64_t evaluations() const {
-    return std::count_if(rows_.begin(), rows_.end(), [](const StoreRow& row) { return row.candidate.generation >= 0; });
+  static Outcome outcome_of(const EvalResult& result) {
+    Outcome outcome;
+    outcome.objectives = result.objectives;
+    outcome.raced_out = result.status == Status::raced_out;
+    return outcome;
   }
 
-  /// Index of the best row; -1 when none is finite.
-  std::int64_t best_row() const {
-    std::int64_t best = -1;
-    for (std::size_t i = 0; i < rows_.size(); ++i) {
-      if (std::isnan(rows_[i].result.objective)) continue;
-      if (best < 0 ||
-          less_nan_last(rows_[i].result.objective, rows_[static_cast<std::size_t>(best)].result.objective)) {
-        best = static_cast<std::int64_t>(i);
-      }
-    }
-    return best;
-  }
+  double elapsed_s() const { return earlier_s_ + seconds_since(started_); }
 
-  double elapsed_s() const { return earlier_s_ + std::chrono::duration<double>(Clock::now() - started_).count(); }
-
-  StageProgress progress(std::int64_t finished_tasks) const {
+  StageProgress progress(double cost_in_flight) const {
     StageProgress p;
-    p.generation = generations_.empty() ? -1 : generations_.back().generation + 1;
-    p.budget = options_.budget;
     const bool baselines = generations_.empty();
-    const double in_flight = static_cast<double>(finished_tasks) / static_cast<double>(evaluator_.windows().size());
-    const std::int64_t stored = evaluations();
-    p.evaluations = stored + (baselines ? 0 : static_cast<std::int64_t>(in_flight));
-    const std::int64_t best = best_row();
-    p.best_ppl = best < 0 ? kNan : rows_[static_cast<std::size_t>(best)].result.objective;
-    p.baseline_ppl = kNan;
-    for (const StoreRow& row : rows_) {
-      if (row.candidate.generation < 0 && less_nan_last(row.result.objective, p.baseline_ppl)) {
-        p.baseline_ppl = row.result.objective;
-      }
-    }
-    const double run_s = std::chrono::duration<double>(Clock::now() - started_).count();
-    const double done =
-        static_cast<double>(stored - earlier_evaluations_) + (scored_baselines_ ? 3.0 : 0.0) + in_flight;
-    if (run_s > 0.0 && done > 0.0) p.evaluations_per_s = done / run_s;
-    const double left = static_cast<double>(options_.budget - stored) - (baselines ? -3.0 : 0.0) - in_flight;
-    p.remaining_s = p.evaluations_per_s > 0.0 ? std::max(0.0, left) / p.evaluations_per_s : kNan;
+    p.generation = baselines ? -1 : generations_.back().generation + 1;
+    p.budget = static_cast<double>(options_.budget);
+    p.evaluations = record_.evaluations();
+    p.cost = record_.strategy_cost() + (baselines ? 0.0 : cost_in_flight);
+    p.best_ppl = record_.first_objective(record_.best());
+    p.baseline_ppl = record_.first_objective(record_.best_baseline());
+    const double run_s = seconds_since(started_);
+    const double done = record_.strategy_cost() - earlier_cost_ + scored_baselines_ + cost_in_flight;
+    if (run_s > 0.0 && done > 0.0) p.cost_per_s = done / run_s;
+    const double left = p.budget - p.cost + (baselines ? 3.0 - cost_in_flight : 0.0);
+    p.remaining_s = p.cost_per_s > 0.0 ? std::max(0.0, left) / p.cost_per_s : kNan;
     return p;
   }
 
-  std::vector<EvalResult> score(std::span<const model::RopeTable> tables) {
+  /// Calls evaluate(on_task) with what reports progress.
+  template <typename Evaluate>
+  auto with_progress(Evaluate evaluate) {
     std::atomic<std::int64_t> finished{0};
-    const auto on_task = [&] {
+    const std::function<void()> on_task = [&] {
       const std::int64_t count = ++finished;
-      if (options_.on_task) options_.on_task(progress(count));
+      const double windows = static_cast<double>(evaluator_.windows().size());
+      if (options_.on_task) options_.on_task(progress(static_cast<double>(count) / windows));
     };
-    return evaluator_.evaluate(tables, on_task, options_.stop);
+    return evaluate(on_task);
   }
 
   void append(std::vector<StoreRow> rows, std::int32_t generation, const std::string& state) {
-    rows_.insert(rows_.end(), rows.begin(), rows.end());
+    record_.add(rows);
     StoreGeneration g;
     g.generation = generation;
-    const std::int64_t best = best_row();
-    g.best_id = best < 0 ? -1 : rows_[static_cast<std::size_t>(best)].candidate.id;
-    g.best_objective = best < 0 ? kNan : rows_[static_cast<std::size_t>(best)].result.objective;
-    g.evaluations = static_cast<std::int64_t>(rows_.size());
-    for (const StoreRow& row : rows_) g.cost += row.result.cost;
+    g.best_id = record_.best();
+    g.best_objective = record_.first_objective(g.best_id);
+    g.evaluations = record_.size();
+    g.cost = record_.cost();
     g.elapsed_s = elapsed_s();
+    g.hypervolume = record_.hypervolume();
+    g.frontier = record_.frontier();
     writer_.append(rows, g, state);
     generations_.push_back(g);
-    if (options_.on_generation) options_.on_generation(progress(0));
+    out_of_patience_ = patience_.exhausted(record_.standing());
+    if (options_.on_generation) options_.on_generation(progress(0.0));
   }
 
   void score_baselines() {
     std::vector<model::RopeTable> tables;
-    for (const char* name : kBaselineNames) {
-      tables.push_back(model::make_rope_table(model::RopeSpec::parse(name), transformer_.config(),
+    for (std::size_t i = 0; i < (objectives_ > 1 ? std::size(kBaselineNames) : kBaselineCandidates); ++i) {
+      tables.push_back(model::make_rope_table(model::RopeSpec::parse(kBaselineNames[i]), config_,
                                               options_.header.stage.target_length));
     }
-    const std::vector<EvalResult> results = score(tables);
+    const std::vector<EvalResult> results = with_progress([&](const std::function<void()>& on_task) {
+      return evaluate_all(evaluator_, tables, objectives_, on_task, options_.stop);
+    });
     std::vector<StoreRow> rows;
     for (std::size_t i = 0; i < tables.size(); ++i) {
       Candidate candidate;
@@ -153,37 +165,68 @@ class Stage {
       candidate.attention_factor = tables[i].attention_factor;
       rows.push_back({candidate, results[i]});
     }
-    scored_baselines_ = true;
+    scored_baselines_ = static_cast<double>(rows.size());
     append(std::move(rows), -1, "");
   }
 
-  /// False when the budget is spent or the strategy has ended.
-  bool run_generation() {
-    const std::int64_t limit = options_.budget - evaluations();
-    if (limit <= 0) return false;
-    const std::vector<Candidate> candidates = strategy_->ask(static_cast<std::int64_t>(rows_.size()), limit);
-    if (candidates.empty()) return false;
+  /// Runs one generation, or what the budget leaves of it; why there is none to run.
+  std::optional<StopReason> next() {
+    if (out_of_patience_) return StopReason::patience;
+    // No candidate costs more than one: what is left over at the end is less than that.
+    const auto limit =
+        static_cast<std::int64_t>(std::floor(static_cast<double>(options_.budget) - record_.strategy_cost() + 1e-9));
+    if (limit <= 0) return StopReason::budget;
+    Clock::time_point started = Clock::now();
+    const std::vector<Candidate> candidates = strategy_->ask(record_.size(), limit);
+    strategy_s_ += seconds_since(started);
+    if (candidates.empty()) return StopReason::strategy_ended;
     std::vector<model::RopeTable> tables;
     for (const Candidate& candidate : candidates) {
       tables.push_back(model::RopeTable::from_factors(options_.space.geometry, candidate.factors,
                                                       candidate.attention_factor, candidate.start_tokens));
     }
-    const std::vector<EvalResult> results = score(tables);
+    std::optional<Race> race;
+    if (options_.racing) race = record_.race_before(candidates.front().generation, *options_.racing);
+    const std::vector<EvalResult> results = with_progress([&](const std::function<void()>& on_task) {
+      return race ? evaluate_racing(evaluator_, tables, objectives_, *race, on_task, options_.stop)
+                  : evaluate_all(evaluator_, tables, objectives_, on_task, options_.stop);
+    });
     std::vector<Outcome> outcomes;
     std::vector<StoreRow> rows;
     for (std::size_t i = 0; i < candidates.size(); ++i) {
-      outcomes.emplace_back(results[i].objective);
+      outcomes.push_back(outcome_of(results[i]));
       rows.push_back({candidates[i], results[i]});
     }
+    started = Clock::now();
     strategy_->tell(candidates, outcomes);
-    append(std::move(rows), candidates.front().generation, strategy_->save());
-    return true;
+    const std::string state = strategy_->save();
+    strategy_s_ += seconds_since(started);
+    append(std::move(rows), candidates.front().generation, state);
+    return std::nullopt;
+  }
+
+  std::optional<HoldoutReport> score_holdout() const {
+    if (record_.best() < 0) return std::nullopt;
+    std::vector<StoreHoldoutRow> rows{{"best", record_.best(), {}}};
+    if (const std::int64_t second = record_.runner_up(); second >= 0) rows.push_back({"runner_up", second, {}});
+    for (std::size_t i = 0; i < kBaselineCandidates; ++i)
+      rows.push_back({kBaselineNames[i], static_cast<std::int64_t>(i), {}});
+    std::vector<model::RopeTable> tables;
+    std::vector<double> search_values;
+    for (const StoreHoldoutRow& row : rows) {
+      const Candidate& candidate = record_.row(row.id).candidate;
+      tables.push_back(model::RopeTable::from_factors(options_.space.geometry, candidate.factors,
+                                                      candidate.attention_factor, candidate.start_tokens));
+      search_values.push_back(record_.first_objective(row.id));
+    }
+    const std::vector<EvalResult> results = evaluate_all(*options_.holdout, tables, objectives_, {}, options_.stop);
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i].result = results[i];
+    return judge_holdout(std::move(rows), options_.holdout->windows(), search_values);
   }
 
   std::vector<StoreTable> tables() const {
-    const std::int64_t best = best_row();
-    if (best < 0) return {};
-    const Candidate& candidate = rows_[static_cast<std::size_t>(best)].candidate;
+    if (record_.best() < 0) return {};
+    const Candidate& candidate = record_.row(record_.best()).candidate;
     StoreTable table;
     table.name = options_.header.stage.name;
     table.long_factors = candidate.factors;
@@ -194,15 +237,19 @@ class Stage {
     return {table};
   }
 
-  StageResult result(bool interrupted) const {
+  StageResult result(StopReason reason) const {
     StageResult r;
-    r.interrupted = interrupted;
-    const std::int64_t best = best_row();
-    if (best >= 0) r.best = rows_[static_cast<std::size_t>(best)];
-    for (const StoreRow& row : rows_) {
+    r.stop_reason = reason;
+    if (record_.best() >= 0) r.best = record_.row(record_.best());
+    for (const StoreRow& row : record_.rows()) {
       if (row.candidate.generation < 0) r.baselines.push_back(row);
+      r.raced_out += row.result.status == Status::raced_out;
     }
-    r.evaluations = evaluations();
+    r.evaluations = record_.evaluations();
+    r.strategy_cost = record_.strategy_cost();
+    r.strategy_s = strategy_s_;
+    r.frontier = record_.frontier();
+    r.hypervolume = generations_.empty() ? kNan : generations_.back().hypervolume;
     if (!generations_.empty()) {
       r.cost_full_evaluations = generations_.back().cost;
       r.elapsed_s = generations_.back().elapsed_s;
@@ -210,39 +257,27 @@ class Stage {
     return r;
   }
 
-  const model::Transformer& transformer_;
-  const PerplexityEvaluator& evaluator_;
+  const model::ModelConfig& config_;
+  const Evaluator& evaluator_;
   const StageOptions& options_;
+  const std::size_t objectives_;
   const Clock::time_point started_ = Clock::now();
-  double earlier_s_ = 0.0;  ///< seconds of earlier runs of this job
-  bool scored_baselines_ = false;
-  std::vector<StoreRow> rows_;
+  double earlier_s_ = 0.0;         ///< seconds of earlier runs of this job
+  double scored_baselines_ = 0.0;  ///< how many this run scored
+  double strategy_s_ = 0.0;
+  StageRecord record_;
   std::vector<StoreGeneration> generations_;
+  Patience patience_;
+  bool out_of_patience_ = false;
   std::unique_ptr<Strategy> strategy_;
   StoreWriter writer_;
-  std::int64_t earlier_evaluations_ = 0;
+  double earlier_cost_ = 0.0;
 };
 
 }  // namespace
 
-Space make_space(const model::ModelConfig& config, std::int64_t target_length) {
-  Space space;
-  space.geometry = config.rope;
-  space.scale = std::max(1.0, static_cast<double>(target_length) / static_cast<double>(config.rope.original_length));
-  space.attention_factor = model::longrope_attention_factor(space.scale, config.rope.original_length);
-  space.pi_factors = model::pi_factors(config.rope, space.scale);
-  space.ntk_factors = model::ntk_factors(config.rope, space.scale);
-  space.yarn_factors = model::yarn_factors(config.rope, space.scale);
-  if (config.model_type == "mistral") {  // what microsoft/LongRoPE's search.py does for this model type
-    space.release_beta_fast = 128.0;
-    space.release_beta_slow = 2.0;
-  }
-  return space;
-}
-
-StageResult run_stage(const model::Transformer& transformer, const PerplexityEvaluator& evaluator,
-                      const StageOptions& options) {
-  return Stage(transformer, evaluator, options).run();
+StageResult run_stage(const model::ModelConfig& config, const Evaluator& evaluator, const StageOptions& options) {
+  return Stage(config, evaluator, options).run();
 }
 
 }  // namespace longrope::search

@@ -5,25 +5,32 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "search/perplexity_evaluator.hpp"
+#include "model/model_config.hpp"
+#include "search/evaluator.hpp"
+#include "search/holdout.hpp"
+#include "search/objective.hpp"
+#include "search/racing.hpp"
 #include "search/space.hpp"
+#include "search/stage_record.hpp"
 #include "search/store.hpp"
 #include "search/strategy.hpp"
 
 namespace longrope::search {
 
-/// Where a stage stands.
+/// Where a stage stands. Costs are in full evaluations.
 struct StageProgress {
-  std::int32_t generation = -1;    ///< the one in flight; -1: baselines
-  std::int64_t evaluations = 0;    ///< of the strategy, finished
-  std::int64_t budget = 0;         ///< evaluations at most
-  double best_ppl = 0.0;           ///< of strategy and baselines; NaN: none yet
-  double baseline_ppl = 0.0;       ///< best of PI, NTK and YaRN; NaN: not known yet
-  double evaluations_per_s = 0.0;  ///< of this run; 0: not known yet
-  double remaining_s = 0.0;        ///< NaN: not known yet
+  std::int32_t generation = -1;  ///< the one in flight; -1: baselines
+  std::int64_t evaluations = 0;  ///< candidates of the strategy, finished
+  double cost = 0.0;             ///< of the strategy's candidates so far, without baselines
+  double budget = 0.0;
+  double best_ppl = 0.0;      ///< of strategy and baselines; NaN: none yet
+  double baseline_ppl = 0.0;  ///< best of PI, NTK and YaRN; NaN: not known yet
+  double cost_per_s = 0.0;    ///< of this run; 0: not known yet
+  double remaining_s = 0.0;   ///< until the budget is spent; NaN: not known yet
 };
 
 struct StageOptions {
@@ -32,28 +39,39 @@ struct StageOptions {
   StoreHeader header;    ///< what the store says of the job, and what a resumed one must agree with
   std::string strategy;  ///< see strategy_names()
   Space space;
-  std::int64_t budget = 0;  ///< evaluations of the strategy, >= 1
+  std::vector<Objective> objectives;   ///< [K], the main one first
+  std::int64_t budget = 0;             ///< full evaluations that the strategy may spend, >= 1; baselines come on top
+  std::optional<double> racing;        ///< confidence, in (0.5, 1); none: every candidate is scored whole
+  double patience = 0.0;               ///< full evaluations without progress that end the search; 0: never
+  const Evaluator* holdout = nullptr;  ///< scores best, runner-up and baselines at the end; windows as of objectives
   const std::atomic<bool>* stop = nullptr;
   std::function<void(const StageProgress&)> on_task;        ///< often, from any thread; may be empty
   std::function<void(const StageProgress&)> on_generation;  ///< after each one is stored; may be empty
 };
 
+/// Why a stage ended; stored by these names.
+enum class StopReason : std::uint8_t { budget, patience, strategy_ended, interrupted };
+inline constexpr const char* kStopReasonNames[] = {"budget", "patience", "strategy_ended", "interrupted"};
+
 struct StageResult {
-  StoreRow best;                    ///< lowest objective of all rows, baselines included
-  std::vector<StoreRow> baselines;  ///< pi, ntk, yarn
-  std::int64_t evaluations = 0;     ///< of the strategy
-  double cost_full_evaluations = 0.0;
-  double elapsed_s = 0.0;  ///< all runs of the job together
-  bool interrupted = false;
+  StoreRow best;                    ///< best first objective of all complete rows, baselines included; id -1: none
+  std::vector<StoreRow> baselines;  ///< pi, ntk, yarn, and with several objectives none
+  std::vector<StorePoint> frontier;
+  double hypervolume = 0.0;
+  std::int64_t evaluations = 0;        ///< candidates of the strategy
+  std::int64_t raced_out = 0;          ///< of them
+  double cost_full_evaluations = 0.0;  ///< all together
+  double strategy_cost = 0.0;          ///< without baselines
+  double strategy_s = 0.0;             ///< seconds of this run spent in ask and tell
+  double elapsed_s = 0.0;              ///< all runs of the job together
+  StopReason stop_reason = StopReason::budget;
+  std::optional<HoldoutReport> holdout;
+
+  bool interrupted() const { return stop_reason == StopReason::interrupted; }
 };
 
-inline constexpr const char* kBaselineNames[] = {"pi", "ntk", "yarn"};
-
-/// The space of a stage: formulas at scale target/L0, attention factor sqrt(1 + ln s / ln L0) unless given.
-Space make_space(const model::ModelConfig& config, std::int64_t target_length);
-
-/// Runs or resumes a stage. A stop request ends it with the store complete and `interrupted` set.
-StageResult run_stage(const model::Transformer& transformer, const PerplexityEvaluator& evaluator,
-                      const StageOptions& options);
+/// Runs or resumes a stage. A stop request ends it with the store complete. Throws InputError: a strategy or a store
+/// that does not fit.
+StageResult run_stage(const model::ModelConfig& config, const Evaluator& evaluator, const StageOptions& options);
 
 }  // namespace longrope::search

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,12 +38,27 @@ struct StoreStage {
   std::string name = "main";
   std::int32_t index = 0;
   std::int64_t target_length = 0;
-  std::string base;  ///< "" or STAGE/ID
+  std::string base;  ///< "", STAGE/ID or a rope spec
   std::string strategy;
-  std::string options;      ///< JSON of everything that decides the result (space, precision, budget-independent)
-  std::string objectives;   ///< "ppl@2048"
-  std::int64_t budget = 0;  ///< full evaluations
-  std::string status;       ///< running, interrupted, done
+  std::string options;           ///< JSON of everything that decides the result (space, precision, budget-independent)
+  std::string objectives;        ///< "ppl@2048,ppl@256": K of them; the windows are K blocks of the same number
+  std::int64_t budget = 0;       ///< full evaluations
+  std::string status;            ///< running, interrupted, done
+  std::string stop_reason = "";  ///< see kStopReasonNames; "" while it runs
+  std::vector<double> base_factors = {};  ///< [d/2] absolute factors that searched ones multiply; empty: 1
+};
+
+/// One table scored on text that the search never saw.
+struct StoreHoldoutRow {
+  std::string name;      ///< best, runner_up, pi, ntk, yarn
+  std::int64_t id = -1;  ///< row of /evaluations
+  EvalResult result;     ///< windows: [W of the holdout]
+};
+
+struct StoreHoldout {
+  StoreCorpus corpus;
+  std::vector<StoreHoldoutRow> rows;  ///< empty until the search is done
+  std::string verdict;                ///< in words; empty until then
 };
 
 struct StoreHeader {
@@ -51,6 +67,14 @@ struct StoreHeader {
   StoreModel model;
   StoreCorpus corpus;
   StoreStage stage;
+  std::optional<StoreHoldout> holdout;
+};
+
+/// A point of a frontier.
+struct StorePoint {
+  std::int64_t id = -1;
+  std::vector<double> objectives;  ///< [K]
+  bool operator==(const StorePoint&) const = default;
 };
 
 /// One committed generation, as one append wrote it; generation -1 holds the baselines (pi, ntk, yarn in that order).
@@ -62,6 +86,8 @@ struct StoreGeneration {
   std::int64_t evaluations = 0;  ///< rows of /evaluations so far, baselines included
   double cost = 0.0;             ///< full evaluations so far
   double elapsed_s = 0.0;        ///< seconds of the job so far, all sessions together
+  double hypervolume = std::numeric_limits<double>::quiet_NaN();  ///< of the frontier; NaN: not known
+  std::vector<StorePoint> frontier = {};                          ///< non-dominated complete candidates so far
 };
 
 /// Ids are the row's position. `windows` may be empty for a candidate that was not scored; it is read back as NaN and
@@ -88,6 +114,13 @@ struct StoreTable {
   std::int64_t target_length = 0, original_length = 0;
 };
 
+/// What a finished store gets besides its rows.
+struct StoreEnding {
+  std::string stop_reason;
+  std::vector<StoreHoldoutRow> holdout_rows;  ///< for a header with a holdout
+  std::string holdout_verdict;
+};
+
 /// Reads a store, also while it is being written or after a kill. Throws InputError: not HDF5, another schema, damaged.
 StoreContents read_store(const std::filesystem::path& file);
 std::vector<StoreTable> read_store_tables(const std::filesystem::path& file);
@@ -100,8 +133,9 @@ class StoreWriter {
   static StoreWriter create(const std::filesystem::path& file, const StoreHeader& header);
   /// Rewrites the committed part of `file` and continues it; `contents` gets that part. Throws InputError when the
   /// model, corpus, stage (name, index, base, target length, objectives), strategy, options or seed differ (saying
-  /// which and how), or when another process writes it. Budget and status may differ and are updated; creation time and
-  /// command line stay those of the first session, and so do tables.
+  /// which and how), or when another process writes it. Budget, status and holdout may differ and are updated (a
+  /// holdout is scored anew at the end); creation time and command line stay those of the first session, and so do
+  /// tables.
   static StoreWriter resume(const std::filesystem::path& file, const StoreHeader& header, StoreContents& contents);
   ~StoreWriter();
   StoreWriter(StoreWriter&&) noexcept;
@@ -110,9 +144,10 @@ class StoreWriter {
   /// Appends one generation and flushes it to disk. Throws RuntimeError if the disk fails; the store then still holds
   /// all generations before. Throws std::logic_error if ids, sizes or counts do not fit.
   void append(const std::vector<StoreRow>& rows, const StoreGeneration& generation, const std::string& strategy_state);
-  /// Ends writing and sets the stage's status ("done" or "interrupted"), adding /tables entries (one of the same name
-  /// is replaced). Nothing can be appended afterwards. Throws RuntimeError if the disk fails.
-  void finish(const std::string& status, const std::vector<StoreTable>& tables);
+  /// Ends writing and sets the stage's status ("done" or "interrupted") and stop reason, fills the holdout and adds
+  /// /tables entries (one of the same name is replaced). Nothing can be appended afterwards. Throws RuntimeError if the
+  /// disk fails.
+  void finish(const std::string& status, const std::vector<StoreTable>& tables, const StoreEnding& ending = {});
 
  private:
   struct Impl;

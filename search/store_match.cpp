@@ -46,6 +46,8 @@ void require_same_job(const std::filesystem::path& file, const StoreHeader& stor
   comparison.same("stage", s.name, t.name);
   comparison.same("stage index", s.index, t.index);
   comparison.same("stage base", s.base, t.base);
+  comparison.same("base factors", fmt::format("{}", fmt::join(s.base_factors, ",")),
+                  fmt::format("{}", fmt::join(t.base_factors, ",")));
   comparison.same("target length", s.target_length, t.target_length);
   comparison.same("strategy", s.strategy, t.strategy);
   comparison.same("objectives", s.objectives, t.objectives);

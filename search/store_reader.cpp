@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "kernels/error.hpp"
+#include "search/objective.hpp"
 #include "search/store_schema.hpp"
 
 namespace longrope::search {
@@ -71,8 +72,7 @@ StoreModel read_model(const Hdf5Object& file) {
   return model;
 }
 
-StoreCorpus read_corpus(const Hdf5Object& file) {
-  const Hdf5Object group = file.open_group("corpus");
+StoreCorpus read_corpus(const Hdf5Object& group) {
   StoreCorpus corpus;
   corpus.sources = group.text_attribute("sources");
   corpus.protocol = group.text_attribute("protocol");
@@ -105,6 +105,13 @@ StoreStage read_stage(const Hdf5Object& group, const std::string& name) {
   stage.objectives = group.text_attribute("objectives");
   stage.budget = group.i64_attribute("budget");
   stage.status = group.text_attribute("status");
+  if (group.has_attribute("stop_reason")) stage.stop_reason = group.text_attribute("stop_reason");
+  if (group.has("base_factors")) {
+    stage.base_factors = column<double>(group, "base_factors", kAllRows);
+    require(stage.base_factors.size() <= static_cast<std::size_t>(kMaxPairs), "its base factors are impossibly many");
+    for (const double factor : stage.base_factors)
+      require(std::isfinite(factor) && factor > 0.0, "a base factor is not positive");
+  }
   return stage;
 }
 
@@ -118,14 +125,73 @@ std::vector<StoreGeneration> read_generations(const Hdf5Object& stage) {
   const auto evaluations = column<std::int64_t>(group, "evaluations", count);
   const auto cost = column<double>(group, "cost", count);
   const auto elapsed_s = column<double>(group, "elapsed_s", count);
+  std::vector<double> hypervolume(count, std::numeric_limits<double>::quiet_NaN());
+  if (group.has("hypervolume")) hypervolume = column<double>(group, "hypervolume", count);
   std::vector<StoreGeneration> generations(count);
   for (std::size_t g = 0; g < count; ++g) {
-    generations[g] = {generation[g], best_id[g], best_objective[g], evaluations[g], cost[g], elapsed_s[g]};
+    generations[g] = {generation[g], best_id[g],   best_objective[g], evaluations[g],
+                      cost[g],       elapsed_s[g], hypervolume[g],    {}};
     require(evaluations[g] >= (g == 0 ? 0 : evaluations[g - 1]) && generation[g] >= -1 && best_id[g] >= -1 &&
                 best_id[g] < evaluations[g],
             "its generations contradict each other");
   }
   return generations;
+}
+
+/// Fills the frontiers of the committed generations. Stores from before there were several objectives have no column
+/// that says which block a point is of, and need none: a block is the best candidate.
+void read_frontiers(const Hdf5Object& stage, std::size_t objectives, std::vector<StoreGeneration>& generations) {
+  const Hdf5Object group = stage.open_group("frontier");
+  if (!group.has("generation_row")) {
+    for (StoreGeneration& generation : generations) {
+      if (generation.best_id >= 0) generation.frontier = {{generation.best_id, {generation.best_objective}}};
+    }
+    return;
+  }
+  std::vector<std::int64_t> rows = column<std::int64_t>(group, "generation_row", kAllRows);
+  const auto end = std::find_if(rows.begin(), rows.end(), [&](std::int64_t row) {
+    return row < 0 || std::cmp_greater_equal(row, generations.size());  // of a generation that is not committed
+  });
+  rows.erase(end, rows.end());
+  require(std::is_sorted(rows.begin(), rows.end()), "its frontiers are not one after the other");
+  const auto id = column<std::int64_t>(group, "id", rows.size());
+  const auto values = column<double>(group, "objectives", rows.size(), {objectives});
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    StoreGeneration& generation = generations[static_cast<std::size_t>(rows[i])];
+    require(id[i] >= 0 && id[i] < generation.evaluations, "a point of a frontier is not in it");
+    const auto first = values.begin() + static_cast<std::ptrdiff_t>(i * objectives);
+    generation.frontier.push_back({id[i], {first, first + static_cast<std::ptrdiff_t>(objectives)}});
+  }
+}
+
+StoreHoldout read_holdout(const Hdf5Object& group, std::size_t objectives) {
+  StoreHoldout holdout;
+  holdout.corpus = read_corpus(group);
+  holdout.verdict = group.text_attribute("verdict");
+  const std::size_t windows = holdout.corpus.window_length.size();
+  require(windows % objectives == 0, "its holdout windows do not fit its objectives");
+  const Hdf5Object evaluations = group.open_group("evaluations");
+  const auto id = column<std::int64_t>(evaluations, "id", kAllRows);
+  const std::size_t count = id.size();
+  const auto name = evaluations.open_dataset("name").read_text(count);
+  const auto nll_nats = column<double>(evaluations, "nll_nats", count, {windows});
+  const auto tokens = column<std::int64_t>(evaluations, "tokens", count, {windows});
+  const auto values = column<double>(evaluations, "objectives", count, {objectives});
+  const auto status = column<std::int8_t>(evaluations, "status", count);
+  for (std::size_t i = 0; i < count; ++i) {
+    require(status[i] >= 0 && std::cmp_less(status[i], std::size(kStatusNames)), "a status is unknown");
+    require(id[i] >= -1, "a holdout id is impossible");
+    StoreHoldoutRow row{name[i], id[i], {}};
+    for (std::size_t w = 0; w < windows; ++w) {
+      row.result.windows.push_back({nll_nats[i * windows + w], tokens[i * windows + w]});
+      require(row.result.windows.back().tokens >= 0, "a token count is negative");
+    }
+    const auto first = values.begin() + static_cast<std::ptrdiff_t>(i * objectives);
+    row.result.objectives.assign(first, first + static_cast<std::ptrdiff_t>(objectives));
+    row.result.status = static_cast<Status>(status[i]);
+    holdout.rows.push_back(std::move(row));
+  }
+  return holdout;
 }
 
 std::vector<std::string> read_states(const Hdf5Object& stage, std::size_t generations) {
@@ -146,7 +212,8 @@ std::vector<std::string> read_states(const Hdf5Object& stage, std::size_t genera
   return states;
 }
 
-std::vector<StoreRow> read_rows(const Hdf5Object& stage, std::size_t count, std::size_t pairs, std::size_t windows) {
+std::vector<StoreRow> read_rows(const Hdf5Object& stage, std::size_t count, std::size_t pairs, std::size_t windows,
+                                std::size_t objectives) {
   const Hdf5Object group = stage.open_group("evaluations");
   const auto id = column<std::int64_t>(group, "id", count);
   const auto generation = column<std::int32_t>(group, "generation", count);
@@ -157,7 +224,7 @@ std::vector<StoreRow> read_rows(const Hdf5Object& stage, std::size_t count, std:
   const auto attention_factor = column<double>(group, "attention_factor", count);
   const auto nll_nats = column<double>(group, "nll_nats", count, {windows});
   const auto tokens = column<std::int64_t>(group, "tokens", count, {windows});
-  const auto objectives = column<double>(group, "objectives", count, {1});
+  const auto values = column<double>(group, "objectives", count, {objectives});
   const auto status = column<std::int8_t>(group, "status", count);
   const auto reason = group.open_dataset("reason").read_text(count);
   const auto cost = column<double>(group, "cost", count);
@@ -189,7 +256,8 @@ std::vector<StoreRow> read_rows(const Hdf5Object& stage, std::size_t count, std:
       result.windows[w] = {nll_nats[i * windows + w], tokens[i * windows + w]};
       require(result.windows[w].tokens >= 0, "a token count is negative");
     }
-    result.objective = objectives[i];
+    const auto first_value = values.begin() + static_cast<std::ptrdiff_t>(i * objectives);
+    result.objectives.assign(first_value, first_value + static_cast<std::ptrdiff_t>(objectives));
     result.status = static_cast<Status>(status[i]);
     result.reason = reason[i];
     result.cost = cost[i];
@@ -206,18 +274,30 @@ StoreContents read_contents(const Hdf5Object& file) {
   header.command_line = file.text_attribute("command_line");
   header.seed = file.u64_attribute("seed");
   header.model = read_model(file);
-  header.corpus = read_corpus(file);
+  header.corpus = read_corpus(file.open_group("corpus"));
   const Hdf5Object stages = file.open_group("stages");
   const std::vector<std::string> names = stages.child_names();
   if (names.size() != 1) throw Damaged(fmt::format("it holds {} stages and this program reads one", names.size()));
   const Hdf5Object stage = stages.open_group(names[0]);
   header.stage = read_stage(stage, names[0]);
 
+  const std::size_t objectives = count_objectives(header.stage.objectives);
+  require(objectives <= kMaxObjectives && header.corpus.window_length.size() % objectives == 0,
+          "its windows do not fit its objectives");
+  require(header.stage.base_factors.empty() ||
+              std::cmp_equal(header.stage.base_factors.size(), header.model.rotary_dim / 2),
+          "its base factors do not fit its model");
   contents.generations = read_generations(stage);
+  read_frontiers(stage, objectives, contents.generations);
   const std::size_t rows =
       contents.generations.empty() ? 0 : static_cast<std::size_t>(contents.generations.back().evaluations);
   contents.rows = read_rows(stage, rows, static_cast<std::size_t>(header.model.rotary_dim / 2),
-                            header.corpus.window_document.size());
+                            header.corpus.window_document.size(), objectives);
+  for (const StoreGeneration& generation : contents.generations) {
+    for (const StorePoint& point : generation.frontier)
+      require(std::cmp_less(point.id, rows), "a point of a frontier is not in it");
+  }
+  if (file.has("holdout")) header.holdout = read_holdout(file.open_group("holdout"), objectives);
   contents.states = read_states(stage, contents.generations.size());
   return contents;
 }

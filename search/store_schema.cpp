@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "search/objective.hpp"
+
 namespace longrope::search {
 namespace {
 
@@ -25,8 +27,7 @@ void write_model(const Hdf5Object& file, const StoreModel& model) {
   group.set_attribute("theta", model.theta);
 }
 
-void write_corpus(const Hdf5Object& file, const StoreCorpus& corpus) {
-  const Hdf5Object group = file.create_group("corpus");
+void write_corpus(const Hdf5Object& group, const StoreCorpus& corpus) {
   group.set_attribute("sources", corpus.sources);
   group.set_attribute("protocol", corpus.protocol);
   group.set_attribute("tokens_sha256", corpus.tokens_sha256);
@@ -39,7 +40,44 @@ void write_corpus(const Hdf5Object& file, const StoreCorpus& corpus) {
   windows.write_fixed("length", corpus.window_length, "window");
 }
 
+void write_holdout(const Hdf5Object& group, const StoreHoldout& holdout, std::uint64_t objectives) {
+  write_corpus(group, holdout.corpus);
+  group.set_attribute("verdict", holdout.verdict);
+  const std::uint64_t windows = holdout.corpus.window_length.size(), rows = holdout.rows.size();
+  const Hdf5Object evaluations = group.create_group("evaluations");
+  create_all(evaluations, {{"name", Element::text64, {}, {"evaluation"}, ""},
+                           {"id", Element::i64, {}, {"evaluation"}, ""},
+                           {"nll_nats", Element::f64, {windows}, {"evaluation", "window"}, "nats"},
+                           {"tokens", Element::i64, {windows}, {"evaluation", "window"}, "tokens"},
+                           {"objectives", Element::f64, {objectives}, {"evaluation", "objective"}, "perplexity"},
+                           {"status", Element::status, {}, {"evaluation"}, ""}});
+  std::vector<std::string> names;
+  std::vector<std::int64_t> ids, tokens;
+  std::vector<double> nll_nats, values;
+  std::vector<std::int8_t> statuses;
+  for (const StoreHoldoutRow& row : holdout.rows) {
+    if (row.result.windows.size() != windows || row.result.objectives.size() != objectives)
+      throw std::logic_error("StoreWriter::finish: a holdout row's windows or objectives do not fit");
+    names.push_back(row.name);
+    ids.push_back(row.id);
+    statuses.push_back(static_cast<std::int8_t>(row.result.status));
+    values.insert(values.end(), row.result.objectives.begin(), row.result.objectives.end());
+    for (const WindowScore& score : row.result.windows) {
+      nll_nats.push_back(score.nll_nats);
+      tokens.push_back(score.tokens);
+    }
+  }
+  if (rows == 0) return;
+  evaluations.open_dataset("name").append_text(names);
+  evaluations.open_dataset("id").append<std::int64_t>(ids, rows);
+  evaluations.open_dataset("nll_nats").append<double>(nll_nats, rows);
+  evaluations.open_dataset("tokens").append<std::int64_t>(tokens, rows);
+  evaluations.open_dataset("objectives").append<double>(values, rows);
+  evaluations.open_dataset("status").append<std::int8_t>(statuses, rows);
+}
+
 void write_stage(const Hdf5Object& stages, const StoreStage& stage, std::uint64_t pairs, std::uint64_t windows) {
+  const std::uint64_t objectives = count_objectives(stage.objectives);
   const Hdf5Object group = stages.create_group(stage.name);
   group.set_attribute("index", std::int64_t{stage.index});
   group.set_attribute("target_length", stage.target_length);
@@ -49,6 +87,8 @@ void write_stage(const Hdf5Object& stages, const StoreStage& stage, std::uint64_
   group.set_attribute("objectives", stage.objectives);
   group.set_attribute("budget", stage.budget);
   group.set_attribute("status", stage.status);
+  group.set_attribute("stop_reason", stage.stop_reason);
+  if (!stage.base_factors.empty()) group.write_fixed("base_factors", stage.base_factors, "pair");
 
   create_all(group.create_group("evaluations"),
              {{"id", Element::i64, {}, {"evaluation"}, ""},
@@ -60,7 +100,7 @@ void write_stage(const Hdf5Object& stages, const StoreStage& stage, std::uint64_
               {"attention_factor", Element::f64, {}, {"evaluation"}, ""},
               {"nll_nats", Element::f64, {windows}, {"evaluation", "window"}, "nats"},
               {"tokens", Element::i64, {windows}, {"evaluation", "window"}, "tokens"},
-              {"objectives", Element::f64, {1}, {"evaluation", "objective"}, "perplexity"},
+              {"objectives", Element::f64, {objectives}, {"evaluation", "objective"}, "perplexity"},
               {"status", Element::status, {}, {"evaluation"}, ""},
               {"reason", Element::text64, {}, {"evaluation"}, ""},
               {"cost", Element::f64, {}, {"evaluation"}, "full evaluations"},
@@ -70,10 +110,13 @@ void write_stage(const Hdf5Object& stages, const StoreStage& stage, std::uint64_
                                                  {"evaluations", Element::i64, {}, {"generation"}, ""},
                                                  {"cost", Element::f64, {}, {"generation"}, "full evaluations"},
                                                  {"elapsed_s", Element::f64, {}, {"generation"}, "s"},
+                                                 {"hypervolume", Element::f64, {}, {"generation"}, ""},
                                                  {"generation", Element::i32, {}, {"generation"}, ""}});
-  create_all(group.create_group("frontier"), {{"generation", Element::i32, {}, {"point"}, ""},
-                                              {"id", Element::i64, {}, {"point"}, ""},
-                                              {"objectives", Element::f64, {1}, {"point", "objective"}, "perplexity"}});
+  create_all(group.create_group("frontier"),
+             {{"generation", Element::i32, {}, {"point"}, ""},
+              {"id", Element::i64, {}, {"point"}, ""},
+              {"objectives", Element::f64, {objectives}, {"point", "objective"}, "perplexity"},
+              {"generation_row", Element::i64, {}, {"point"}, ""}});
   create_all(group.create_group("state"),
              {{"bytes", Element::u8, {}, {"byte"}, ""},
               {"index", Element::i64, {3}, {"generation", "generation_offset_length"}, ""}});
@@ -121,14 +164,19 @@ void write_schema(const Hdf5Object& file, const StoreHeader& header, const std::
   file.set_attribute("command_line", header.command_line);
   file.set_attribute("seed", header.seed);
   write_model(file, header.model);
-  write_corpus(file, header.corpus);
+  write_corpus(file.create_group("corpus"), header.corpus);
   write_stage(file.create_group("stages"), header.stage, static_cast<std::uint64_t>(header.model.rotary_dim / 2),
               header.corpus.window_document.size());
   write_tables(file, tables);
+  if (header.holdout) {
+    write_holdout(file.create_group("holdout"), *header.holdout, count_objectives(header.stage.objectives));
+  }
 }
 
 StageAppender::StageAppender(const Hdf5Object& file, const StoreHeader& header)
-    : pairs_(static_cast<std::size_t>(header.model.rotary_dim / 2)), windows_(header.corpus.window_document.size()) {
+    : pairs_(static_cast<std::size_t>(header.model.rotary_dim / 2)),
+      windows_(header.corpus.window_document.size()),
+      objective_count_(count_objectives(header.stage.objectives)) {
   const Hdf5Object stage = file.open_group("stages").open_group(header.stage.name);
   const Hdf5Object evaluations = stage.open_group("evaluations");
   const std::pair<Hdf5Object*, const char*> columns[] = {{&id_, "id"},
@@ -151,6 +199,7 @@ StageAppender::StageAppender(const Hdf5Object& file, const StoreHeader& header)
   frontier_generation_ = frontier.open_dataset("generation");
   frontier_id_ = frontier.open_dataset("id");
   frontier_objectives_ = frontier.open_dataset("objectives");
+  frontier_row_ = frontier.open_dataset("generation_row");
   state_bytes_ = state.open_dataset("bytes");
   state_index_ = state.open_dataset("index");
   best_id_ = generations.open_dataset("best_id");
@@ -158,21 +207,25 @@ StageAppender::StageAppender(const Hdf5Object& file, const StoreHeader& header)
   evaluations_ = generations.open_dataset("evaluations");
   generations_cost_ = generations.open_dataset("cost");
   generations_elapsed_s_ = generations.open_dataset("elapsed_s");
+  hypervolume_ = generations.open_dataset("hypervolume");
   generations_generation_ = generations.open_dataset("generation");
   row_count_ = static_cast<std::int64_t>(id_.extents().at(0));
   state_size_ = static_cast<std::int64_t>(state_bytes_.extents().at(0));
+  generation_count_ = static_cast<std::int64_t>(generations_generation_.extents().at(0));
 }
 
 void StageAppender::append_rows(std::span<const StoreRow> rows) {
   std::vector<std::int64_t> parents, tokens;
-  std::vector<double> factors, nll_nats;
+  std::vector<double> factors, nll_nats, objectives;
   std::vector<std::string> reasons;
   for (const StoreRow& row : rows) {
     const auto& windows = row.result.windows;
     if (row.candidate.id != row_count_ + static_cast<std::int64_t>(&row - rows.data()) ||
-        row.candidate.factors.size() != pairs_ || (!windows.empty() && windows.size() != windows_)) {
-      throw std::logic_error("StoreWriter::append: a row's id, factors or windows do not fit the store");
+        row.candidate.factors.size() != pairs_ || (!windows.empty() && windows.size() != windows_) ||
+        row.result.objectives.size() != objective_count_) {
+      throw std::logic_error("StoreWriter::append: a row's id, factors, windows or objectives do not fit the store");
     }
+    objectives.insert(objectives.end(), row.result.objectives.begin(), row.result.objectives.end());
     parents.insert(parents.end(), std::begin(row.candidate.parents), std::end(row.candidate.parents));
     factors.insert(factors.end(), row.candidate.factors.begin(), row.candidate.factors.end());
     for (std::size_t w = 0; w < windows_; ++w) {
@@ -191,7 +244,7 @@ void StageAppender::append_rows(std::span<const StoreRow> rows) {
   append_column<double>(attention_factor_, rows, [](const StoreRow& r) { return r.candidate.attention_factor; });
   nll_nats_.append<double>(nll_nats, n);
   tokens_.append<std::int64_t>(tokens, n);
-  append_column<double>(objectives_, rows, [](const StoreRow& r) { return r.result.objective; });
+  objectives_.append<double>(objectives, n);
   append_column<std::int8_t>(status_, rows, [](const StoreRow& r) { return r.result.status; });
   reason_.append_text(reasons);
   append_column<double>(cost_, rows, [](const StoreRow& r) { return r.result.cost; });
@@ -201,14 +254,19 @@ void StageAppender::append_rows(std::span<const StoreRow> rows) {
 
 void StageAppender::append(std::span<const StoreRow> rows, const StoreGeneration& generation, const std::string& state,
                            bool flush) {
+  for (const StorePoint& point : generation.frontier) {
+    if (point.id < 0 || point.id >= generation.evaluations || point.objectives.size() != objective_count_)
+      throw std::logic_error("StoreWriter::append: a point of the frontier does not fit the store");
+  }
   if (generation.evaluations != row_count_ + static_cast<std::int64_t>(rows.size())) {
     throw std::logic_error("StoreWriter::append: the generation's evaluations are not the store's rows");
   }
   append_rows(rows);
-  if (generation.best_id >= 0) {
+  for (const StorePoint& point : generation.frontier) {
     append_one<std::int32_t>(frontier_generation_, generation.generation);
-    append_one<std::int64_t>(frontier_id_, generation.best_id);
-    append_one<double>(frontier_objectives_, generation.best_objective);
+    append_one<std::int64_t>(frontier_id_, point.id);
+    frontier_objectives_.append<double>(point.objectives, 1);
+    append_one<std::int64_t>(frontier_row_, generation_count_);
   }
   state_bytes_.append<std::uint8_t>({reinterpret_cast<const std::uint8_t*>(state.data()), state.size()}, state.size());
   const std::int64_t entry[3] = {generation.generation, state_size_, static_cast<std::int64_t>(state.size())};
@@ -220,10 +278,12 @@ void StageAppender::append(std::span<const StoreRow> rows, const StoreGeneration
   append_one<std::int64_t>(evaluations_, generation.evaluations);
   append_one<double>(generations_cost_, generation.cost);
   append_one<double>(generations_elapsed_s_, generation.elapsed_s);
+  append_one<double>(hypervolume_, generation.hypervolume);
   if (flush) {
     for (const Hdf5Object* dataset : all_but_commit()) dataset->flush_dataset();
   }
   append_one<std::int32_t>(generations_generation_, generation.generation);  // the commit
+  ++generation_count_;
   if (flush) generations_generation_.flush_dataset();
 }
 
@@ -245,13 +305,15 @@ std::vector<Hdf5Object*> StageAppender::all_but_commit() {
           &frontier_generation_,
           &frontier_id_,
           &frontier_objectives_,
+          &frontier_row_,
           &state_bytes_,
           &state_index_,
           &best_id_,
           &best_objective_,
           &evaluations_,
           &generations_cost_,
-          &generations_elapsed_s_};
+          &generations_elapsed_s_,
+          &hypervolume_};
 }
 
 void StageAppender::abandon() {

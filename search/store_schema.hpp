@@ -13,6 +13,7 @@ namespace longrope::search {
 
 inline constexpr std::int64_t kSchemaVersion = 1;
 inline constexpr std::int64_t kMaxPairs = 4096, kMaxWindows = 1000000, kMaxNameBytes = 255;
+inline constexpr std::size_t kMaxObjectives = 64;
 
 /// Printable, without '/', not empty: fit to name a group.
 bool is_group_name(const std::string& name);
@@ -38,13 +39,13 @@ class StageAppender {
   /// All but /generations/generation.
   std::vector<Hdf5Object*> all_but_commit();
 
-  std::size_t pairs_, windows_;
+  std::size_t pairs_, windows_, objective_count_;
   Hdf5Object id_, generation_, origin_, parents_, factors_, start_tokens_, attention_factor_, nll_nats_, tokens_,
       objectives_, status_, reason_, cost_, elapsed_s_;
-  Hdf5Object frontier_generation_, frontier_id_, frontier_objectives_, state_bytes_, state_index_;
-  Hdf5Object best_id_, best_objective_, evaluations_, generations_cost_, generations_elapsed_s_,
+  Hdf5Object frontier_generation_, frontier_id_, frontier_objectives_, frontier_row_, state_bytes_, state_index_;
+  Hdf5Object best_id_, best_objective_, evaluations_, generations_cost_, generations_elapsed_s_, hypervolume_,
       generations_generation_;
-  std::int64_t row_count_ = 0, state_size_ = 0;
+  std::int64_t row_count_ = 0, state_size_ = 0, generation_count_ = 0;
 };
 
 }  // namespace longrope::search

@@ -3,10 +3,10 @@
 #include <fmt/core.h>
 
 #include <charconv>
-#include <cmath>
 
 #include "kernels/error.hpp"
-#include "search/ordering.hpp"
+#include "search/frontier_pick.hpp"
+#include "search/stage_record.hpp"
 
 namespace longrope::search {
 
@@ -22,7 +22,9 @@ StoredChoice choose_from_store(const std::string& argument) {
         fmt::format("[store] {} has the stage \"{}\" but got \"{}\"", file, contents.header.stage.name, stage));
   }
   const StoreRow* chosen = nullptr;
-  if (slash != std::string::npos) {
+  if (slash != std::string::npos && selector.substr(slash + 1) == "knee") {
+    chosen = &contents.rows[static_cast<std::size_t>(pick_from_frontier(contents, "knee"))];
+  } else if (slash != std::string::npos) {
     std::int64_t id = -1;
     const std::string text = selector.substr(slash + 1);
     const auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), id);
@@ -34,8 +36,8 @@ StoredChoice choose_from_store(const std::string& argument) {
     chosen = &contents.rows[static_cast<std::size_t>(id)];
   } else {
     for (const StoreRow& row : contents.rows) {
-      if (std::isnan(row.result.objective)) continue;
-      if (chosen == nullptr || less_nan_last(row.result.objective, chosen->result.objective)) chosen = &row;
+      if (!is_contender(row)) continue;
+      if (chosen == nullptr || row.result.first() < chosen->result.first()) chosen = &row;
     }
     if (chosen == nullptr) {
       throw InputError(fmt::format("[store] {} holds no evaluated table yet (wait for its first generation)", file));

@@ -1,4 +1,5 @@
-// The table that a store: spec names: store:FILE[#STAGE[/ID]]. Without an ID, the best of the stage.
+// The table that a store: spec names: store:FILE[#STAGE[/ID]]. Without an ID, the best of the stage; the ID "knee" is
+// the knee of its frontier.
 #pragma once
 
 #include <cstdint>

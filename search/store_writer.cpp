@@ -8,6 +8,7 @@
 
 #include "kernels/error.hpp"
 #include "search/file_lock.hpp"
+#include "search/objective.hpp"
 #include "search/store_match.hpp"
 #include "search/store_schema.hpp"
 
@@ -51,6 +52,11 @@ void require_writable(const StoreHeader& header) {
   if (!(windows >= 1 && windows <= static_cast<std::size_t>(kMaxWindows))) {
     throw InputError(fmt::format("[store] the number of windows must be from 1 to {} but is {}", kMaxWindows, windows));
   }
+  if (windows % count_objectives(header.stage.objectives) != 0)
+    throw std::logic_error("StoreHeader: the windows are not the same number for each objective");
+  const std::vector<double>& base = header.stage.base_factors;
+  if (!base.empty() && std::cmp_not_equal(base.size(), pairs))
+    throw std::logic_error("StoreHeader: base_factors are not rotary_dim / 2");
   if (!is_group_name(header.stage.name))
     throw InputError(fmt::format("[store] '{}' cannot name a stage", header.stage.name));
   if (corpus.window_first_token.size() != windows || corpus.window_length.size() != windows ||
@@ -179,7 +185,7 @@ void StoreWriter::append(const std::vector<StoreRow>& rows, const StoreGeneratio
   }
 }
 
-void StoreWriter::finish(const std::string& status, const std::vector<StoreTable>& tables) {
+void StoreWriter::finish(const std::string& status, const std::vector<StoreTable>& tables, const StoreEnding& ending) {
   impl_->require_open();
   for (const StoreTable& table : tables) {
     std::erase_if(impl_->tables, [&](const StoreTable& old) { return old.name == table.name; });
@@ -189,6 +195,11 @@ void StoreWriter::finish(const std::string& status, const std::vector<StoreTable
   try {
     StoreContents contents = read_store(impl_->file);
     contents.header.stage.status = status;
+    contents.header.stage.stop_reason = ending.stop_reason;
+    if (contents.header.holdout) {
+      contents.header.holdout->rows = ending.holdout_rows;
+      contents.header.holdout->verdict = ending.holdout_verdict;
+    }
     impl_->lock = write_whole_file(impl_->file, contents, impl_->tables, true);
   } catch (...) {
     impl_->give_up();

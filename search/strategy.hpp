@@ -59,6 +59,9 @@ struct StrategyOptions {
   std::size_t objectives = 1;  ///< K
 };
 
+/// What a search runs unless told otherwise.
+inline constexpr const char* kDefaultStrategy = "paper-ga";
+
 /// Names that make_strategy accepts, for --help and error messages.
 std::vector<std::string> strategy_names();
 

@@ -53,7 +53,8 @@ std::vector<Row> evaluate_length(const Session& session, const std::vector<model
         fmt::format("length {}  windows {}/{}  {} left", length, count, tasks,
                     format_duration(elapsed_s * static_cast<double>(tasks - count) / static_cast<double>(count))));
   };
-  std::vector<search::EvalResult> results = evaluator.evaluate(tables, on_task, &stop_requested());
+  const std::vector<search::EvalResult> results =
+      search::evaluate_all(evaluator, tables, 1, on_task, &stop_requested());
   live_line("");
   std::vector<Row> rows;
   for (std::size_t i = 0; i < specs.size(); ++i) {
@@ -83,8 +84,8 @@ void print_table(const Session& session, const std::vector<Row>& rows) {
       if (std::isfinite(row.difference.standard_error))
         difference += fmt::format(" +- {:.5f}", row.difference.standard_error);
     }
-    fmt::print("{:<{}}  {:>8}  {:>10.4f}  {:>21}  {:>9}  {:>8.2f}{}\n", row.rope, width, row.length,
-               row.result.objective, difference, tokens, row.result.elapsed_s,
+    fmt::print("{:<{}}  {:>8}  {:>10.4f}  {:>21}  {:>9}  {:>8.2f}{}\n", row.rope, width, row.length, row.result.first(),
+               difference, tokens, row.result.elapsed_s,
                row.result.status == search::Status::ok ? "" : "  " + row.result.reason);
   }
 }
@@ -104,7 +105,7 @@ Json to_json(const Session& session, const std::vector<Row>& rows) {
     Json item;
     item["rope"] = row.rope;
     item["length"] = row.length;
-    item["ppl"] = row.result.objective;
+    item["ppl"] = row.result.first();
     item["ppl_document_mean"] = row.document_mean;
     double nll_nats = 0.0;
     std::int64_t tokens = 0;

@@ -8,7 +8,10 @@
 
 #include "kernels/error.hpp"
 #include "search/cli/command.hpp"
-#include "search/search_driver.hpp"
+#include "search/cli/search_report.hpp"
+#include "search/frontier_pick.hpp"
+#include "search/holdout.hpp"
+#include "search/stage_record.hpp"
 #include "search/store.hpp"
 
 namespace longrope::cli {
@@ -17,6 +20,11 @@ namespace {
 using Json = nlohmann::ordered_json;
 using search::StoreContents;
 using search::StoreRow;
+
+std::int64_t raced_out(const StoreContents& contents) {
+  return std::count_if(contents.rows.begin(), contents.rows.end(),
+                       [](const StoreRow& row) { return row.result.status == search::Status::raced_out; });
+}
 
 const StoreRow* best_of(const StoreContents& contents) {
   if (contents.generations.empty()) return nullptr;
@@ -27,7 +35,8 @@ const StoreRow* best_of(const StoreContents& contents) {
 /// "running" means a writer's flag and no final status: it runs, or was killed.
 std::string status_of(const StoreContents& contents) {
   if (contents.header.stage.status == "running") return "running, or killed (--resume continues it)";
-  return contents.header.stage.status;
+  const std::string& reason = contents.header.stage.stop_reason;
+  return contents.header.stage.status + (reason.empty() ? "" : " (" + reason + ")");
 }
 
 Json row_json(const StoreRow& row) {
@@ -37,11 +46,16 @@ Json row_json(const StoreRow& row) {
           {"factors", row.candidate.factors},
           {"start_tokens", row.candidate.start_tokens},
           {"attention_factor", row.candidate.attention_factor},
-          {"ppl", row.result.objective},
+          {"ppl", row.result.first()},
+          {"objectives", row.result.objectives},
           {"status", search::kStatusNames[static_cast<std::size_t>(row.result.status)]}};
 }
 
-Json to_json(const std::string& file, const StoreContents& c) {
+std::vector<search::Objective> objectives_of(const StoreContents& contents) {
+  return search::parse_objectives(contents.header.stage.objectives, contents.header.stage.target_length);
+}
+
+Json to_json(const std::string& file, const StoreContents& c, const StoreRow* picked) {
   Json root;
   root["store"] = file;
   root["program_version"] = c.header.program_version;
@@ -66,6 +80,8 @@ Json to_json(const std::string& file, const StoreContents& c) {
   stage["objectives"] = c.header.stage.objectives;
   stage["budget"] = c.header.stage.budget;
   stage["status"] = c.header.stage.status;
+  stage["stop_reason"] = c.header.stage.stop_reason;
+  stage["base"] = c.header.stage.base;
   stage["evaluations"] =
       std::count_if(c.rows.begin(), c.rows.end(), [](const StoreRow& row) { return row.candidate.generation >= 0; });
   stage["cost_full_evaluations"] = c.generations.empty() ? 0.0 : c.generations.back().cost;
@@ -73,10 +89,17 @@ Json to_json(const std::string& file, const StoreContents& c) {
   stage["baselines"] = Json::object();
   for (std::size_t i = 0;
        i < c.rows.size() && c.rows[i].candidate.generation < 0 && i < std::size(search::kBaselineNames); ++i) {
-    stage["baselines"][search::kBaselineNames[i]] = c.rows[i].result.objective;
+    stage["baselines"][search::kBaselineNames[i]] = c.rows[i].result.first();
   }
   const StoreRow* best = best_of(c);
   stage["best"] = best == nullptr ? Json(nullptr) : row_json(*best);
+  stage["raced_out"] = raced_out(c);
+  stage["frontier"] =
+      c.generations.empty() ? Json::array() : frontier_json(c.generations.back().frontier, objectives_of(c));
+  stage["hypervolume"] = c.generations.empty() ? std::nan("") : c.generations.back().hypervolume;
+  if (picked != nullptr) stage["picked"] = row_json(*picked);
+  const auto holdout = search::stored_holdout(c);
+  stage["holdout"] = holdout ? holdout_json(*holdout) : Json(nullptr);
   stage["generations"] = Json::array();
   for (const search::StoreGeneration& g : c.generations) {
     stage["generations"].push_back({{"generation", g.generation},
@@ -84,13 +107,37 @@ Json to_json(const std::string& file, const StoreContents& c) {
                                     {"best_objective", g.best_objective},
                                     {"evaluations", g.evaluations},
                                     {"cost", g.cost},
-                                    {"elapsed_s", g.elapsed_s}});
+                                    {"elapsed_s", g.elapsed_s},
+                                    {"hypervolume", g.hypervolume}});
   }
   root["stages"] = Json::array({stage});
   return root;
 }
 
-void print_text(const std::string& file, const StoreContents& c) {
+void print_row(const char* name, const StoreRow& row) {
+  std::string factors;
+  for (const double factor : row.candidate.factors) factors += fmt::format(" {:.4g}", factor);
+  std::string values;
+  for (const double value : row.result.objectives)
+    values += fmt::format("{}{:.4f}", values.empty() ? "" : " / ", value);
+  fmt::print("\n{:<8} id {} ({}, generation {}): PPL {}, attention factor {:.6g}, start tokens {}\nfactors {}\n", name,
+             row.candidate.id, search::kOriginNames[static_cast<std::size_t>(row.candidate.origin)],
+             row.candidate.generation, values, row.candidate.attention_factor, row.candidate.start_tokens, factors);
+}
+
+void print_frontier(const StoreContents& c) {
+  const std::vector<search::Objective> objectives = objectives_of(c);
+  fmt::print("\n{:>10}", "frontier");
+  for (const search::Objective& objective : objectives) fmt::print("  {:>12}", objective.to_string());
+  fmt::print("\n");
+  for (const search::StorePoint& point : c.generations.back().frontier) {
+    fmt::print("{:>10}", point.id);
+    for (const double value : point.objectives) fmt::print("  {:>12.4f}", value);
+    fmt::print("\n");
+  }
+}
+
+void print_text(const std::string& file, const StoreContents& c, const StoreRow* picked) {
   fmt::print("store    {} (longrope {}, {}, seed {})\n", file, c.header.program_version, c.header.created_utc,
              c.header.seed);
   fmt::print("model    {} {}, {} parameters, rotary_dim {}, theta {:g}, trained on {} tokens\n", c.header.model.name,
@@ -107,7 +154,7 @@ void print_text(const std::string& file, const StoreContents& c) {
   fmt::print("\n{:<10}  {:>10}\n", "baseline", "PPL");
   for (std::size_t i = 0;
        i < c.rows.size() && c.rows[i].candidate.generation < 0 && i < std::size(search::kBaselineNames); ++i) {
-    fmt::print("{:<10}  {:>10.4f}\n", search::kBaselineNames[i], c.rows[i].result.objective);
+    fmt::print("{:<10}  {:>10.4f}\n", search::kBaselineNames[i], c.rows[i].result.first());
   }
   fmt::print("\n{:>10}  {:>11}  {:>10}  {:>8}  {:>8}  {:>8}\n", "generation", "evaluations", "best PPL", "best id",
              "cost", "seconds");
@@ -116,15 +163,11 @@ void print_text(const std::string& file, const StoreContents& c) {
                g.generation < 0 ? "baselines" : std::to_string(g.generation), g.evaluations, g.best_objective,
                g.best_id, g.cost, g.elapsed_s);
   }
-  if (const StoreRow* best = best_of(c)) {
-    std::string factors;
-    for (const double factor : best->candidate.factors) factors += fmt::format(" {:.4g}", factor);
-    fmt::print(
-        "\nbest     id {} ({}, generation {}): PPL {:.4f}, attention factor {:.6g}, start tokens {}\nfactors {}\n",
-        best->candidate.id, search::kOriginNames[static_cast<std::size_t>(best->candidate.origin)],
-        best->candidate.generation, best->result.objective, best->candidate.attention_factor,
-        best->candidate.start_tokens, factors);
-  }
+  if (const std::int64_t dropped = raced_out(c); dropped > 0) fmt::print("\n{} dropped by racing\n", dropped);
+  if (search::count_objectives(c.header.stage.objectives) > 1) print_frontier(c);
+  if (const StoreRow* best = best_of(c)) print_row("best", *best);
+  if (picked != nullptr) print_row("picked", *picked);
+  if (const auto holdout = search::stored_holdout(c)) print_holdout(*holdout);
 }
 
 }  // namespace
@@ -132,15 +175,25 @@ void print_text(const std::string& file, const StoreContents& c) {
 int run_inspect(const std::vector<std::string>& arguments) {
   po::options_description options("Options");
   options.add_options()("store", po::value<std::string>(), "HDF5 store of a search")(
-      "json", "print one JSON document instead of text");
+      "pick", po::value<std::string>(),
+      "one point of the frontier: best, knee, short:X% or ppl@N<=X% (best first objective whose PPL at the shortest, "
+      "or at "
+      "that, length is at most X percent above the unscaled model's)")("json",
+                                                                       "print one JSON document instead of text");
   po::variables_map values;
-  if (!parse_options("Usage: longrope inspect --store FILE [--json]", options, arguments, values)) return kDone;
+  if (!parse_options("Usage: longrope inspect --store FILE [--pick RULE] [--json]", options, arguments, values))
+    return kDone;
   const std::string file = require_option(values, "store");
   const StoreContents contents = search::read_store(file);
+  const StoreRow* picked = nullptr;
+  if (values.count("pick") != 0) {
+    const std::int64_t id = search::pick_from_frontier(contents, values["pick"].as<std::string>());
+    picked = &contents.rows[static_cast<std::size_t>(id)];
+  }
   if (values.count("json") != 0) {
-    std::cout << to_json(file, contents).dump(1) << "\n";
+    std::cout << to_json(file, contents, picked).dump(1) << "\n";
   } else {
-    print_text(file, contents);
+    print_text(file, contents, picked);
   }
   return kDone;
 }
