@@ -14,8 +14,13 @@ using namespace longrope::search::test;
 
 namespace {
 
+/// The baselines have budgets of their own; what schedules by the budget gets a small one.
+std::int64_t evaluations_of(const std::string& name) {
+  return name == "auto" || name == "cma" || name == "knots" ? 70 : 1344;
+}
+
 std::unique_ptr<Strategy> make(const std::string& name, std::uint64_t seed = 42) {
-  return make_strategy(name, make_space(32, 8.0, 256), {seed, 0});
+  return make_strategy(name, make_space(32, 8.0, 256), {.seed = seed, .budget = evaluations_of(name)});
 }
 
 void require_same(const Told& a, const Told& b) {
@@ -56,7 +61,7 @@ TEST_CASE("a strategy restored after any tell goes on to the same bits") {
         if (!step(*strategy, told, 8.0, limit, true)) break;
         ++steps;
       }
-      CHECK(steps >= 41);
+      CHECK(steps >= (evaluations_of(name) == 1344 ? 41 : 4));
       require_same(whole, told);
     }
   }
@@ -107,7 +112,7 @@ TEST_CASE("asks and tells out of turn, and spaces that cannot be searched") {
   CHECK_THROWS_AS(strategy->tell(other, objectives), std::logic_error);
   strategy->tell(asked, objectives);
 
-  CHECK(contains(message_of<InputError>([] { make("tabu"); }), "paper-ga, release-ga"));
+  CHECK(contains(message_of<InputError>([] { make("tabu"); }), "paper-ga"));
   const auto refused = [](const Space& space) {
     return !message_of<InputError>([&] { make_strategy("paper-ga", space, {}); }).empty();
   };
@@ -138,6 +143,6 @@ TEST_CASE("objectives that are all NaN end as well") {
       asked += static_cast<std::int64_t>(candidates.size());
       strategy->tell(candidates, std::vector<Outcome>(candidates.size(), std::nan("")));
     }
-    CHECK(asked == 1344);
+    CHECK(asked == evaluations_of(name));
   }
 }
