@@ -6,6 +6,8 @@
 #include <iterator>
 
 #include "kernels/error.hpp"
+#include "search/auto_strategy.hpp"
+#include "search/cma_strategy.hpp"
 #include "search/longrope2_ga.hpp"
 #include "search/nsga2.hpp"
 #include "search/paper_ga.hpp"
@@ -24,12 +26,20 @@ std::unique_ptr<Strategy> make(const Space& space, const StrategyOptions& option
   return std::make_unique<T>(space, options);
 }
 
+template <Eigen::Index Knots>
+std::unique_ptr<Strategy> make_cma(const Space& space, const StrategyOptions& options) {
+  return std::make_unique<CmaStrategy>(Knots == 0 ? "cma" : "knots", space, options, Knots);
+}
+
 struct Entry {
   const char* name;
   Maker maker;
 };
 
 constexpr Entry kStrategies[] = {
+    {"auto", make<AutoStrategy>},         //
+    {"cma", make_cma<0>},                 //
+    {"knots", make_cma<8>},               //
     {"paper-ga", make<PaperGa>},          //
     {"release-ga", make<ReleaseGa>},      //
     {"piece-ga", make<PieceGa>},          //
