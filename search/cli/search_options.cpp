@@ -19,7 +19,7 @@ namespace {
 constexpr std::int64_t kMaxLength = std::int64_t{1} << 32;
 constexpr std::int64_t kMaxBudget = 100'000'000;
 constexpr std::int64_t kMaxWindows = 1'000'000;
-constexpr double kDefaultConfidence = 0.99;
+constexpr double kDefaultConfidence = 0.95;
 
 /// Algorithms of the papers and textbook ones, which run as they were written: whole evaluations, to their own count.
 constexpr const char* kBaselines[] = {"paper-ga", "release-ga", "piece-ga", "longrope2-ga", "random", "nsga2"};
@@ -122,7 +122,7 @@ po::options_description search_options() {
                                                             "seed of every random choice")(
       "racing", po::value<std::string>()->default_value("auto"),
       "drop a candidate before all windows are scored when its paired differences to the best say with this confidence "
-      "that it is worse: off, on (0.99), a number, or auto (off for the published algorithms)")(
+      "that it is worse: off, on (0.95), a number, or auto (off for the published algorithms)")(
       "patience", po::value<std::string>(),
       "stop when nothing has moved for that many full evaluations; 0: never (default: 0 for the published algorithms, "
       "40 "
