@@ -62,7 +62,7 @@ World make_world(std::size_t count, std::int64_t documents, std::size_t history,
 }
 
 Race make_race(const World& world, double confidence, std::size_t objectives = 1) {
-  return Race(world.windows, objectives, confidence, std::vector{world.elite}, world.history);
+  return Race(world.windows, objectives, confidence, std::vector<std::vector<WindowScore>>{world.elite}, world.history);
 }
 
 /// After how many windows a candidate is dropped; 0: never.
@@ -205,7 +205,7 @@ TEST_CASE("with several objectives only what one elite beats in all of them is d
   for (int i = 0; i < 20; ++i) world.history.push_back(both(4.2 + 0.01 * i, 4.2 + 0.01 * i, 0.01));
   auto windows = world.windows;
   windows.insert(windows.end(), world.windows.begin(), world.windows.end());
-  const Race race(windows, 2, 0.95, std::vector{left, right}, world.history);
+  const Race race(windows, 2, 0.95, std::vector<std::vector<WindowScore>>{left, right}, world.history);
   CHECK(race.rungs() == std::vector<std::size_t>{1, 2, 3});
   CHECK(race.drop(both(4.5, 4.5, 0.01), 1));         // beaten by both
   CHECK(race.drop(both(3.6, 4.6, 0.01), 1));         // beaten by left
