@@ -7,7 +7,7 @@ packages=(
   # toolchain
   git cmake ninja-build g++ pkg-config clang-format
   # libraries
-  libboost-program-options-dev libdnnl-dev libfmt-dev libhdf5-dev libhwy-dev libsentencepiece-dev libssl-dev libtbb-dev
+  libboost-program-options-dev libceres-dev libdnnl-dev libeigen3-dev libfmt-dev libhdf5-dev libhwy-dev libsentencepiece-dev libssl-dev libtbb-dev
   nlohmann-json3-dev
   # tests, and the reference language that quickstart writes its text with
   catch2 python3 python3-h5py python3-numpy

@@ -1,5 +1,8 @@
 #include "search/random.hpp"
 
+#include <cmath>
+#include <numbers>
+
 namespace longrope::search {
 
 std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
@@ -44,6 +47,11 @@ std::uint64_t RandomStream::below(std::uint64_t n) {
     const std::uint64_t value = (high << 32) | next_u32();
     if (value <= UINT64_MAX - incomplete) return value % n;
   }
+}
+
+double RandomStream::normal() {
+  const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform()));  // 1 - u is never 0
+  return radius * std::cos(2.0 * std::numbers::pi * uniform());
 }
 
 }  // namespace longrope::search

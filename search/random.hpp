@@ -9,7 +9,15 @@
 namespace longrope::search {
 
 /// What a draw is for; part of the key (values are part of the store's resume contract).
-enum class Purpose : std::uint32_t { seed_population = 1, mutation = 2, crossover = 3, parent_choice = 4, random = 5 };
+enum class Purpose : std::uint32_t {
+  seed_population = 1,
+  mutation = 2,
+  crossover = 3,
+  parent_choice = 4,
+  random = 5,
+  distribution = 16,  ///< samples of CMA-ES
+  acquisition = 17,   ///< where the optimisation of a surrogate starts
+};
 
 /// One block of the generator: four words that depend on the counter and the key alone.
 std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
@@ -26,6 +34,8 @@ class RandomStream {
   double uniform();
   /// Uniform in [0, n), without modulo bias. Precondition: n > 0.
   std::uint64_t below(std::uint64_t n);
+  /// Standard normal (Box and Muller, 1958; one value of each pair, so that a value never depends on an earlier call).
+  double normal();
 
  private:
   std::array<std::uint32_t, 2> key_;

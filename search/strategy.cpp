@@ -6,6 +6,8 @@
 #include <iterator>
 
 #include "kernels/error.hpp"
+#include "search/auto_strategy.hpp"
+#include "search/cma_strategy.hpp"
 #include "search/longrope2_ga.hpp"
 #include "search/nsga2.hpp"
 #include "search/paper_ga.hpp"
@@ -24,12 +26,23 @@ std::unique_ptr<Strategy> make(const Space& space, const StrategyOptions& option
   return std::make_unique<T>(space, options);
 }
 
+std::unique_ptr<Strategy> make_cma(const Space& space, const StrategyOptions& options) {
+  return std::make_unique<CmaStrategy>("cma", space, options, 0);
+}
+
+std::unique_ptr<Strategy> make_knots(const Space& space, const StrategyOptions& options) {
+  return std::make_unique<CmaStrategy>("knots", space, options, 8);
+}
+
 struct Entry {
   const char* name;
   Maker maker;
 };
 
 constexpr Entry kStrategies[] = {
+    {"auto", make<AutoStrategy>},         //
+    {"cma", make_cma},                    //
+    {"knots", make_knots},                //
     {"paper-ga", make<PaperGa>},          //
     {"release-ga", make<ReleaseGa>},      //
     {"piece-ga", make<PieceGa>},          //

@@ -16,9 +16,14 @@ using namespace longrope::search::test;
 
 namespace {
 
-/// Budget: 1344 candidates of the strategies that end by it.
+bool is_ours(const std::string& name) { return name == "auto" || name == "cma" || name == "knots"; }
+
+/// The baselines have counts of their own, or end at a multiple of the budget; what schedules by it gets a small one.
+std::int64_t evaluations_of(const std::string& name) { return is_ours(name) ? 70 : 1344; }
+
 std::unique_ptr<Strategy> make(const std::string& name, std::uint64_t seed = 42) {
-  return make_strategy(name, original_space(name, make_space(32, 8.0, 256)), {seed, 0, 168});
+  return make_strategy(name, original_space(name, make_space(32, 8.0, 256)),
+                       {.seed = seed, .budget = is_ours(name) ? 70 : 168});
 }
 
 void require_same(const Told& a, const Told& b) {
@@ -59,7 +64,7 @@ TEST_CASE("a strategy restored after any tell goes on to the same bits") {
         if (!step(*strategy, told, 8.0, limit, true)) break;
         ++steps;
       }
-      CHECK(steps >= 21);
+      CHECK(steps >= (is_ours(name) ? 4 : 21));
       require_same(whole, told);
     }
   }
@@ -110,7 +115,7 @@ TEST_CASE("asks and tells out of turn, and spaces that cannot be searched") {
   CHECK_THROWS_AS(strategy->tell(other, objectives), std::logic_error);
   strategy->tell(asked, objectives);
 
-  CHECK(contains(message_of<InputError>([] { make("tabu"); }), "paper-ga, release-ga"));
+  CHECK(contains(message_of<InputError>([] { make("tabu"); }), "paper-ga"));
   const auto refused = [](const Space& space) {
     return !message_of<InputError>([&] { make_strategy("paper-ga", space, {}); }).empty();
   };
@@ -213,6 +218,6 @@ TEST_CASE("objectives that are all NaN end as well") {
       asked += static_cast<std::int64_t>(candidates.size());
       strategy->tell(candidates, std::vector<Outcome>(candidates.size(), std::nan("")));
     }
-    CHECK(asked == (name == "piece-ga" ? 128 + 21 * 64 : 1344));  // piece-ga sees that nothing improves
+    CHECK(asked == (name == "piece-ga" ? 128 + 21 * 64 : evaluations_of(name)));  // piece-ga sees that nothing improves
   }
 }

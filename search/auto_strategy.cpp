@@ -1,0 +1,212 @@
+#include "search/auto_strategy.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "search/auto_tuning.hpp"
+#include "search/ordering.hpp"
+#include "search/parametric_families.hpp"
+#include "search/scalarisation.hpp"
+#include "search/surrogate_step.hpp"
+
+namespace longrope::search {
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+}  // namespace
+
+AutoStrategy::AutoStrategy(const Space& space, const StrategyOptions& options)
+    : GenerationalStrategy(space, options), factors_(this->space()) {
+  const std::int64_t budget = std::max<std::int64_t>(options.budget, 1);
+  const std::int64_t start_tokens =
+      space.search_start_tokens
+          ? std::min<std::int64_t>(static_cast<std::int64_t>(std::size(kPaperStartTokens)) - 1, budget / 4)
+          : 0;
+  main_budget_ = budget - start_tokens;
+  starts_.push_back(0);
+  std::int64_t size = static_cast<std::int64_t>(std::size(kDesign)) + 1;
+  while (starts_.back() < main_budget_) {
+    starts_.push_back(std::min(starts_.back() + size, main_budget_));
+    size = kBatch;
+  }
+  if (start_tokens > 0) starts_.push_back(budget);
+}
+
+std::int64_t AutoStrategy::told_before(std::int32_t generation) const {
+  return starts_[std::min(static_cast<std::size_t>(std::max(generation, 0)), starts_.size() - 1)];
+}
+
+std::vector<double> AutoStrategy::values_of(std::int32_t generation, std::span<const Individual> told) const {
+  return scalarise(told, weights_of_generation(generation, options().objectives));
+}
+
+AutoStrategy::Data AutoStrategy::data_of(std::int32_t generation, std::span<const Individual> told) const {
+  const std::vector<double> values = values_of(generation, told);
+  Data data;
+  double best = kNan, worst = kNan;
+  for (std::size_t i = 0; i < told.size(); ++i) {
+    if (!std::isfinite(values[i])) continue;
+    if (!told[i].raced_out && less_nan_last(values[i], best)) {
+      best = values[i];
+      data.best_position = static_cast<std::int64_t>(i);
+    }
+    if (!(values[i] <= worst)) worst = values[i];
+  }
+  if (data.best_position < 0) return data;
+  data.best = factors_.repair(factors_.point(told[static_cast<std::size_t>(data.best_position)]));
+
+  std::vector<std::size_t> chosen(told.size());
+  std::iota(chosen.begin(), chosen.end(), std::size_t{0});
+  if (chosen.size() > kData) {
+    const auto recent = static_cast<std::ptrdiff_t>(kData / 4);
+    std::stable_sort(chosen.begin(), chosen.end() - recent,
+                     [&](std::size_t a, std::size_t b) { return less_nan_last(values[a], values[b]); });
+    chosen.erase(chosen.begin() + static_cast<std::ptrdiff_t>(kData) - recent, chosen.end() - recent);
+    std::sort(chosen.begin(), chosen.end());
+  }
+  data.points.resize(static_cast<Eigen::Index>(chosen.size()), factors_.dimension());
+  data.values.resize(static_cast<Eigen::Index>(chosen.size()));
+  for (std::size_t k = 0; k < chosen.size(); ++k) {
+    const auto row = static_cast<Eigen::Index>(k);
+    // A bad candidate is as bad as the worst; one that was raced out is not better than the elite.
+    double value = values[chosen[k]];
+    if (!std::isfinite(value)) value = worst;
+    value = std::max(value, best);
+    data.points.row(row) = factors_.point(told[chosen[k]]).transpose();
+    data.values[row] = best + kCompression * std::log1p((value - best) / kCompression);
+  }
+  return data;
+}
+
+double AutoStrategy::trust_radius(std::span<const Individual> told, std::int32_t generation) const {
+  double radius = kFirstRadius;
+  const std::vector<double> values = values_of(generation, told);
+  double best = kNan;
+  for (std::int32_t g = 0; g < generation; ++g) {
+    const double before = best;
+    for (std::int64_t i = told_before(g); i < told_before(g + 1); ++i) {
+      const auto k = static_cast<std::size_t>(i);
+      if (!told[k].raced_out && less_nan_last(values[k], best)) best = values[k];
+    }
+    if (g <= kFamilyGenerations) continue;
+    radius = best < before - kSuccess ? std::min(radius * kGrow, kLargestRadius) : radius * kShrink;
+    if (radius < kSmallestRadius) radius = kFirstRadius;
+  }
+  return radius;
+}
+
+void AutoStrategy::fit_hyper(std::int32_t generation, std::span<const Individual> told) {
+  for (; fitted_to_ < generation; ++fitted_to_) {
+    const std::int64_t count = told_before(fitted_to_ + 1);
+    if (static_cast<double>(count) < kRefit * static_cast<double>(fitted_count_)) continue;
+    const Data data = data_of(0, told.first(static_cast<std::size_t>(count)));
+    if (data.values.size() < 3) continue;
+    hyper_ = GpData(data.points, data.values, factors_.pairs()).fit(hyper_, kFitIterations);
+    fitted_count_ = count;
+  }
+}
+
+std::vector<Proposal> AutoStrategy::design() const {
+  std::vector<Proposal> proposals;
+  const auto add = [&](const Eigen::VectorXd& log_factors) {
+    Eigen::VectorXd point = Eigen::VectorXd::Constant(factors_.dimension(), std::log(space().attention_factor));
+    point.head(factors_.pairs()) = log_factors;
+    proposals.push_back(factors_.proposal(factors_.repair(point)));
+  };
+  for (const YarnFamily& parameters : kDesign) add(yarn_family(space(), parameters));
+  add(longrope2_family(space(), 1.0, space().critical_pair_of(1.0)));
+  return proposals;
+}
+
+std::vector<Proposal> AutoStrategy::family_generation(std::int32_t generation, const Data& data) const {
+  GaussianProcess process(data.points, data.values, factors_.pairs(), hyper_);
+  std::vector<Proposal> proposals;
+  for (std::int64_t k = 0; k < kBatch; ++k) {
+    RandomStream random = stream(generation, static_cast<std::size_t>(k), Purpose::acquisition);
+    const double caution = kBounds[static_cast<std::size_t>(k) % std::size(kBounds)];
+    Eigen::VectorXd chosen;
+    double lowest = std::numeric_limits<double>::infinity();
+    for (int sample = 0; sample < kFamilySamples; ++sample) {
+      Eigen::VectorXd point = data.best;
+      const auto between = [&](double low, double high) { return std::exp2(low + (high - low) * random.uniform()); };
+      YarnFamily parameters;
+      parameters.scale_ratio = between(-0.15, 0.32);
+      parameters.beta_fast = between(2.0, 6.0);
+      parameters.beta_slow = between(-2.5, 0.5);
+      parameters.exponent = between(-0.3, 1.2);
+      point.head(factors_.pairs()) = yarn_family(space(), parameters);
+      point = factors_.repair(point);
+      const auto [mean, deviation] = process.predict_value(point);
+      if (mean - caution * deviation < lowest) {
+        lowest = mean - caution * deviation;
+        chosen = std::move(point);
+      }
+    }
+    process.believe(chosen);
+    proposals.push_back(factors_.proposal(chosen));
+  }
+  return proposals;
+}
+
+std::vector<Proposal> AutoStrategy::model_generation(std::int32_t generation, std::span<const Individual> told,
+                                                     const Data& data) const {
+  GaussianProcess process(data.points, data.values, factors_.pairs(), hyper_);
+  SurrogateStep step{factors_, data.best, trust_radius(told, generation)};
+  std::vector<Proposal> proposals;
+  for (std::int64_t k = 0; k < kBatch; ++k) {
+    RandomStream random = stream(generation, static_cast<std::size_t>(k), Purpose::acquisition);
+    const Eigen::VectorXd chosen =
+        step.minimise(process, kBounds[static_cast<std::size_t>(k) % std::size(kBounds)], random);
+    process.believe(chosen);
+    proposals.push_back(factors_.proposal(chosen));
+  }
+  return proposals;
+}
+
+std::vector<Proposal> AutoStrategy::start_token_generation(std::span<const Individual> told) const {
+  const Data data = data_of(0, told);
+  std::vector<Proposal> proposals;
+  const std::int64_t count = starts_.back() - main_budget_;
+  for (std::int64_t k = 1; k <= count; ++k) {
+    Proposal proposal =
+        factors_.proposal(data.best_position < 0 ? factors_.repair(factors_.point(space().yarn_factors)) : data.best);
+    proposal.start_tokens = kPaperStartTokens[k];
+    proposals.push_back(std::move(proposal));
+  }
+  return proposals;
+}
+
+std::vector<Proposal> AutoStrategy::propose(std::int32_t generation, std::span<const Individual> told) {
+  const std::int64_t size = told_before(generation + 1) - told_before(generation);
+  if (size <= 0) return {};
+  std::vector<Proposal> proposals;
+  Data data;
+  if (generation == 0) {
+    proposals = design();
+  } else if (told_before(generation) >= main_budget_) {
+    proposals = start_token_generation(told);
+    data = data_of(0, told);
+  } else {
+    fit_hyper(generation, told);
+    data = data_of(generation, told);
+    if (data.best_position < 0) {  // nothing finite yet: somewhere else
+      data.best = factors_.repair(factors_.point(space().yarn_factors));
+      data.points = data.best.transpose();
+      data.values = Eigen::VectorXd::Zero(1);
+    }
+    proposals = generation <= kFamilyGenerations || data.best_position < 0 ? family_generation(generation, data)
+                                                                           : model_generation(generation, told, data);
+  }
+  proposals.resize(static_cast<std::size_t>(size));
+  for (Proposal& proposal : proposals) {
+    proposal.origin = generation == 0 ? Origin::seed : Origin::model;
+    proposal.parents[0] = data.best_position;
+  }
+  return proposals;
+}
+
+}  // namespace longrope::search

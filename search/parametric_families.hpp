@@ -1,0 +1,28 @@
+// Families of factor curves with a handful of parameters, as log λ relative to the space's base: where a search starts.
+#pragma once
+
+#include <Eigen/Core>
+
+#include "search/space.hpp"
+
+namespace longrope::search {
+
+/// YaRN (arXiv 2309.00071) with everything free: w_i/(k s) r_i^p + w_i (1 - r_i^p), r_i the ramp between the pairs that
+/// turn beta_fast and beta_slow times within L0 (not rounded to whole pairs, so that the curve is smooth in the betas).
+struct YarnFamily {
+  double scale_ratio = 1.0;  ///< k
+  double beta_fast = 32.0;
+  double beta_slow = 1.0;
+  double exponent = 1.0;  ///< p
+};
+/// [pairs]
+Eigen::VectorXd yarn_family(const Space& space, const YarnFamily& parameters);
+
+/// λ_i = (k s)^((i / (D - 1))^p): NTK-aware at k = p = 1. [pairs]
+Eigen::VectorXd ntk_family(const Space& space, double scale_ratio, double exponent);
+
+/// LongRoPE2's first population (arXiv 2502.20082, Algorithm 1): k s from the critical pair on, (k s)^(i / critical)
+/// below it. [pairs]
+Eigen::VectorXd longrope2_family(const Space& space, double scale_ratio, std::int64_t critical_pair);
+
+}  // namespace longrope::search
