@@ -62,8 +62,9 @@ std::string verdict_of(const HoldoutReport& report) {
   }
   text += fmt::format(" On the search's own windows the gain was {:.2f}%", 100.0 * report.search_gain);
   if (report.search_gain > 0.0) {
-    text += fmt::format(", of which {:.0f}% holds{}", 100.0 * report.holdout_gain / report.search_gain,
-                        report.overfitted ? ": the search overfitted its windows" : "");
+    text += better ? fmt::format(", of which {:.0f}% holds", 100.0 * report.holdout_gain / report.search_gain)
+                   : ", none of which holds";
+    if (report.overfitted) text += ": the search overfitted its windows";
   }
   text += ".";
   if (report.to_runner_up) {

@@ -26,9 +26,12 @@ std::unique_ptr<Strategy> make(const Space& space, const StrategyOptions& option
   return std::make_unique<T>(space, options);
 }
 
-template <Eigen::Index Knots>
 std::unique_ptr<Strategy> make_cma(const Space& space, const StrategyOptions& options) {
-  return std::make_unique<CmaStrategy>(Knots == 0 ? "cma" : "knots", space, options, Knots);
+  return std::make_unique<CmaStrategy>("cma", space, options, 0);
+}
+
+std::unique_ptr<Strategy> make_knots(const Space& space, const StrategyOptions& options) {
+  return std::make_unique<CmaStrategy>("knots", space, options, 8);
 }
 
 struct Entry {
@@ -38,8 +41,8 @@ struct Entry {
 
 constexpr Entry kStrategies[] = {
     {"auto", make<AutoStrategy>},         //
-    {"cma", make_cma<0>},                 //
-    {"knots", make_cma<8>},               //
+    {"cma", make_cma},                    //
+    {"knots", make_knots},                //
     {"paper-ga", make<PaperGa>},          //
     {"release-ga", make<ReleaseGa>},      //
     {"piece-ga", make<PieceGa>},          //

@@ -60,7 +60,7 @@ struct StrategyOptions {
 };
 
 /// What a search runs unless told otherwise.
-inline constexpr const char* kDefaultStrategy = "paper-ga";
+inline constexpr const char* kDefaultStrategy = "auto";
 
 /// Names that make_strategy accepts, for --help and error messages.
 std::vector<std::string> strategy_names();

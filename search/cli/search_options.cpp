@@ -12,6 +12,7 @@
 #include "kernels/error.hpp"
 #include "model/rope_spec.hpp"
 #include "search/strategy.hpp"
+#include "search/strategy_requirements.hpp"
 
 namespace longrope::cli {
 namespace {
@@ -19,14 +20,20 @@ namespace {
 constexpr std::int64_t kMaxLength = std::int64_t{1} << 32;
 constexpr std::int64_t kMaxBudget = 100'000'000;
 constexpr std::int64_t kMaxWindows = 1'000'000;
-constexpr double kDefaultConfidence = 0.99;
+constexpr double kDefaultConfidence = 0.95;
 
 /// Algorithms of the papers and textbook ones, which run as they were written: whole evaluations, to their own count.
 constexpr const char* kBaselines[] = {"paper-ga", "release-ga", "piece-ga", "longrope2-ga", "random", "nsga2"};
-constexpr std::int64_t kBaselineBudget = 1344, kOurBudget = 100, kOurPatience = 40;
+constexpr std::int64_t kOurBudget = 100, kOurPatience = 40;
 
 bool is_baseline(const std::string& strategy) {
   return std::find(std::begin(kBaselines), std::end(kBaselines), strategy) != std::end(kBaselines);
+}
+
+/// What the algorithm spends as its paper or its code has it.
+std::int64_t default_budget(const std::string& strategy) {
+  if (!is_baseline(strategy)) return kOurBudget;
+  return strategy == "piece-ga" ? 128 + 80 * 64 : 64 + 40 * 32;
 }
 
 std::optional<double> parse_number(const std::string& text) {
@@ -56,9 +63,8 @@ void parse_factors(const std::string& text, search::SpaceOptions& space) {
 }
 
 void parse_critical(const std::string& text, search::SpaceOptions& space) {
-  if (text == "computed") return;
-  if (text == "searched") {
-    space.critical = search::CriticalDimension::searched;
+  if (text == "computed" || text == "searched") {
+    space.critical = text == "computed" ? search::CriticalDimension::computed : search::CriticalDimension::searched;
     return;
   }
   const std::optional<double> number = parse_number(text);
@@ -122,7 +128,7 @@ po::options_description search_options() {
                                                             "seed of every random choice")(
       "racing", po::value<std::string>()->default_value("auto"),
       "drop a candidate before all windows are scored when its paired differences to the best say with this confidence "
-      "that it is worse: off, on (0.99), a number, or auto (off for the published algorithms)")(
+      "that it is worse: off, on (0.95), a number, or auto (off for the published algorithms)")(
       "patience", po::value<std::string>(),
       "stop when nothing has moved for that many full evaluations; 0: never (default: 0 for the published algorithms, "
       "40 "
@@ -131,10 +137,12 @@ po::options_description search_options() {
   space.add_options()(
       "factors", po::value<std::string>()->default_value("monotone"),
       "order of the factors: monotone, tolerant[:TOLERANCE] (drops up to it, in units of a factor; 0.01) "
-      "or free")("bounds", po::value<std::string>()->default_value("longrope"),
+      "or free")("bounds", po::value<std::string>(),
                  "longrope (1 to 1.25 s) or longrope2 (s to 2 s from the critical dimension on, 1 to s "
-                 "below)")("critical-dimension", po::value<std::string>()->default_value("computed"),
-                           "LongRoPE2's: computed (first pair whose period exceeds L0), searched, or a pair index")(
+                 "below); default: as the strategy's paper, else longrope")(
+      "critical-dimension", po::value<std::string>(),
+      "LongRoPE2's: computed (first pair whose period exceeds L0), searched, or a pair index; default: as "
+      "the strategy's paper, else computed")(
       "start-tokens", po::value<std::string>()->default_value("off"),
       "leading positions that keep the original frequencies: off, a number of tokens, or search (0 to 256, the paper's "
       "set)")("attention-factor", po::value<std::string>()->default_value("formula"),
@@ -161,7 +169,7 @@ SearchArguments parse_search(const po::variables_map& values) {
   arguments.json = values.count("json") != 0;
   arguments.strategy = values["strategy"].as<std::string>();
   check_choice("strategy", arguments.strategy, search::strategy_names());
-  arguments.budget = is_baseline(arguments.strategy) ? kBaselineBudget : kOurBudget;
+  arguments.budget = default_budget(arguments.strategy);
   if (values.count("budget") != 0)
     arguments.budget = parse_integer("budget", values["budget"].as<std::string>(), 1, kMaxBudget);
   arguments.seed = static_cast<std::uint64_t>(
@@ -176,15 +184,18 @@ SearchArguments parse_search(const po::variables_map& values) {
   }
   search::SpaceOptions& space = arguments.space;
   parse_factors(values["factors"].as<std::string>(), space);
-  const auto bounds = values["bounds"].as<std::string>();
-  check_choice("bounds", bounds, {"longrope", "longrope2"});
-  if (bounds == "longrope2") space.bounds = search::FactorBounds::longrope2;
-  parse_critical(values["critical-dimension"].as<std::string>(), space);
+  const search::StrategyRequirements original = search::strategy_requirements(arguments.strategy);
+  space.bounds = original.bounds.value_or(space.bounds);
+  space.critical = original.critical.value_or(space.critical);
+  if (values.count("bounds") != 0) {
+    const auto bounds = values["bounds"].as<std::string>();
+    check_choice("bounds", bounds, {"longrope", "longrope2"});
+    space.bounds = bounds == "longrope" ? search::FactorBounds::longrope : search::FactorBounds::longrope2;
+  }
+  if (values.count("critical-dimension") != 0) parse_critical(values["critical-dimension"].as<std::string>(), space);
   arguments.start_tokens = values["start-tokens"].as<std::string>();
   if (arguments.start_tokens == "off") arguments.start_tokens = "0";
   space.search_start_tokens = arguments.start_tokens == "search";
-  if (space.search_start_tokens && arguments.strategy == "release-ga")
-    throw InputError("[--start-tokens] search is nothing that release-ga can do (use another --strategy)");
   if (!space.search_start_tokens)
     space.start_tokens = static_cast<std::int32_t>(parse_integer("start-tokens", arguments.start_tokens, 0, 1'000'000));
   parse_attention(values["attention-factor"].as<std::string>(), space);

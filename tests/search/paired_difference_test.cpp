@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "search/objective.hpp"
 #include "search/perplexity_evaluator.hpp"
 #include "tests/support/catch.hpp"
 

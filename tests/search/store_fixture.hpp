@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <functional>
@@ -79,7 +80,7 @@ inline StoreRow make_row(std::int64_t id, std::int32_t generation) {
   r.reason = bad ? "[evaluate] NLL of window 0 must be finite but is nan (äöü, and some more text to be cut)" : "";
   r.cost = 1.0 / 3.0;
   r.elapsed_s = 0.25 * static_cast<double>(id);
-  r.objective = bad ? std::nan("") : 5.0 + 1.0 / static_cast<double>(id + 1);
+  r.objectives = {bad ? std::nan("") : 5.0 + 1.0 / static_cast<double>(id + 1)};
   return row;
 }
 
@@ -94,9 +95,13 @@ inline StoreGeneration make_generation(std::int32_t generation, std::int64_t eva
 
 inline bool equal(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
+inline bool equal(const std::vector<double>& a, const std::vector<double>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](double x, double y) { return equal(x, y); });
+}
+
 inline bool equal(const StoreRow& a, const StoreRow& b, bool with_time = true) {
   bool all = same(a.candidate, b.candidate) && a.result.status == b.result.status && a.result.cost == b.result.cost &&
-             equal(a.result.objective, b.result.objective) && a.result.windows.size() == b.result.windows.size();
+             equal(a.result.objectives, b.result.objectives) && a.result.windows.size() == b.result.windows.size();
   if (with_time) all = all && a.result.elapsed_s == b.result.elapsed_s;
   for (std::size_t w = 0; all && w < a.result.windows.size(); ++w) {
     all = equal(a.result.windows[w].nll_nats, b.result.windows[w].nll_nats) &&
@@ -107,7 +112,8 @@ inline bool equal(const StoreRow& a, const StoreRow& b, bool with_time = true) {
 
 inline bool equal(const StoreGeneration& a, const StoreGeneration& b) {
   return a.generation == b.generation && a.best_id == b.best_id && equal(a.best_objective, b.best_objective) &&
-         a.evaluations == b.evaluations && a.cost == b.cost;
+         a.evaluations == b.evaluations && a.cost == b.cost && equal(a.hypervolume, b.hypervolume) &&
+         a.frontier == b.frontier;
 }
 
 /// Same rows, generations and states: the same search.
@@ -135,7 +141,7 @@ inline void run_job(const std::filesystem::path& file, std::int64_t budget, std:
     told.objectives.push_back(objective);
     if (less_nan_last(objective, best)) std::tie(best, best_id) = std::pair(objective, candidate.id);
   };
-  for (const StoreRow& row : contents.rows) note(row.candidate, row.result.objective);
+  for (const StoreRow& row : contents.rows) note(row.candidate, row.result.first());
   if (!contents.states.empty()) strategy->load(contents.states.back(), told.candidates, told.objectives);
   for (;;) {
     const auto rows_so_far = static_cast<std::int64_t>(told.candidates.size());
@@ -148,12 +154,12 @@ inline void run_job(const std::filesystem::path& file, std::int64_t budget, std:
     for (const Candidate& candidate : candidates) {
       StoreRow row;
       row.candidate = candidate;
-      row.result.objective = score(candidate, kScale, true);
-      for (int w = 0; w < kWindows; ++w) row.result.windows.push_back({row.result.objective * w, 2047});
+      row.result.objectives = {score(candidate, kScale, true)};
+      for (int w = 0; w < kWindows; ++w) row.result.windows.push_back({row.result.first() * w, 2047});
       row.result.cost = 1.0;
       rows.push_back(row);
-      objectives.push_back(row.result.objective);
-      note(candidate, row.result.objective);
+      objectives.push_back(row.result.first());
+      note(candidate, row.result.first());
     }
     strategy->tell(candidates, objectives);
     const auto count = static_cast<std::int64_t>(told.candidates.size());

@@ -229,7 +229,7 @@ TEST_CASE("a store is read while another process writes it") {
     REQUIRE(contents.rows.size() >= last);
     growths += contents.rows.size() > last;
     last = contents.rows.size();
-    for (const StoreRow& row : contents.rows) REQUIRE(equal(row.result.objective, score(row.candidate, kScale, true)));
+    for (const StoreRow& row : contents.rows) REQUIRE(equal(row.result.first(), score(row.candidate, kScale, true)));
     ++reads;
   }
   CHECK(status == 0);
