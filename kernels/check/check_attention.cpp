@@ -1,8 +1,11 @@
 // Every implementation of causal attention that supports a problem, and the one the backend would choose.
+#include <algorithm>
+
 #include "kernels/backend.hpp"
 #include "kernels/check/device_data.hpp"
 #include "kernels/check/harness.hpp"
 #include "kernels/check/reference.hpp"
+#include "kernels/cuda/attention_cudnn.hpp"
 #include "kernels/cuda/attention_select.hpp"
 #include "kernels/cuda/device.hpp"
 
@@ -74,12 +77,25 @@ struct Inputs {
   DeviceData device_q, device_k, device_v;
 };
 
+AttentionProblem problem_of(const Case& c) {
+  AttentionProblem problem;
+  problem.heads = c.heads;
+  problem.kv_heads = c.kv_heads;
+  problem.head_dim = c.head_dim;
+  problem.rows = c.rows;
+  problem.first_position = c.first_position;
+  problem.sliding_window = c.sliding_window;
+  return problem;
+}
+
 void check_case(const AttentionImplementation& implementation, const Case& c, Result& result) {
   const Inputs in(c);
   const DeviceData out(c.rows, c.heads * c.head_dim, DType::bf16);
-  const AttentionProblem problem{
-      in.device_q.data(), in.device_k.data(), in.device_v.data(), out.data(), c.heads, c.kv_heads, c.head_dim, c.rows,
-      c.first_position,   c.sliding_window};
+  AttentionProblem problem = problem_of(c);
+  problem.q = in.device_q.data();
+  problem.k = in.device_k.data();
+  problem.v = in.device_v.data();
+  problem.out = out.data();
   if (!implementation.supports(problem)) return;
   implementation.run(problem, cuda::stream());
   cuda::check(cudaStreamSynchronize(cuda::stream()), "check");
@@ -102,19 +118,15 @@ void check_case(const AttentionImplementation& implementation, const Case& c, Re
   result.expect(out.bits() == bits, "the same bits again, " + label(c));
 }
 
-/// Runs `body` as a group, or says that no case of it is supported here.
+/// Runs the cases as a group, or says that none of them is supported here, and where the implementation tells, why.
 void group(Harness& harness, const AttentionImplementation& implementation, const char* what,
            const std::vector<Case>& cases) {
   const std::string name = std::string("attention ") + implementation.name + ", " + what;
-  Result any;
-  bool supported = false;
-  for (const Case& c : cases) {
-    const AttentionProblem shape{nullptr,    nullptr,    nullptr, nullptr,          c.heads,
-                                 c.kv_heads, c.head_dim, c.rows,  c.first_position, c.sliding_window};
-    supported = supported || implementation.supports(shape);
-  }
-  if (!supported) {
-    harness.skip(name, "not supported on this machine");
+  if (!harness.wanted(name)) return;
+  if (std::none_of(cases.begin(), cases.end(), [&](const Case& c) { return implementation.supports(problem_of(c)); })) {
+    harness.skip(name, implementation.kind == cuda::AttentionKind::cudnn
+                           ? cuda::attention_cudnn_refusal(problem_of(cases.front()))
+                           : "not supported on this machine");
     return;
   }
   harness.group(name, [&](Result& result) {
@@ -185,6 +197,7 @@ void check_attention(Harness& harness) {
       for (const std::int64_t window : {1, 31, 64, 100, 128, 5000}) {
         cases.push_back({2, 1, head_dim, 257, 0, window});
         cases.push_back({2, 1, head_dim, 130, 700, window});
+        cases.push_back({2, 1, head_dim, 1, 700, window});
       }
     }
     group(harness, implementation, "sliding window", cases);

@@ -31,13 +31,17 @@ Product run(const Backend& backend, const Shape& s, Mode mode, const std::vector
   return {y.values(), y.guards_intact()};
 }
 
-void check_shape(const Backend& backend, const Shape& s, double product_tolerance, Result& result) {
+constexpr double kBf16Tolerance = 4e-3;  // the output's own rounding
+
+/// Outputs of one kind, rounded to bf16 or not.
+void check_shape(const Backend& backend, const Shape& s, bool rounded, double tolerance, Result& result) {
   const auto x = random_values(s.rows * s.in);
   const auto weight = random_values(s.out * s.in, 1.0 / std::sqrt(static_cast<double>(s.in)));
   const auto bias = random_values(s.out);
   const auto before = random_values(s.rows * s.out, 1.0, false);
   const Doubles plain = product(doubles(x), doubles(weight), {}, s.rows, s.in, s.out);
   for (const Mode mode : {Mode::bf16, Mode::f32, Mode::accumulate}) {
+    if ((mode == Mode::bf16) != rounded) continue;
     for (const bool with_bias : {false, true}) {
       const std::string what = std::to_string(s.rows) + " x " + std::to_string(s.in) + " x " + std::to_string(s.out) +
                                " mode " + std::to_string(static_cast<int>(mode)) + (with_bias ? " bias" : "");
@@ -47,7 +51,7 @@ void check_shape(const Backend& backend, const Shape& s, double product_toleranc
         if (mode == Mode::accumulate) expected[i] += static_cast<double>(before[i]);
       }
       const Product y = run(backend, s, mode, x, weight, with_bias ? bias : std::vector<float>(), before);
-      result.compare(y.y, expected, mode == Mode::bf16 ? std::max(product_tolerance, 4e-3) : product_tolerance, what);
+      result.compare(y.y, expected, tolerance, what);
       result.expect(y.guards, what + " wrote beside its output");
     }
   }
@@ -80,20 +84,24 @@ void check_exact_fp8(const Backend& backend, const Shape& s, Result& result) {
 
 void check_linear(Harness& harness) {
   const auto backend = make_cuda_backend(Precision::bf16);
-  harness.group("linear bf16, aligned", [&](Result& r) {
-    for (const std::int64_t rows : {1, 31, 33, 257}) {
-      check_shape(*backend, {rows, 64, 96}, 3e-5, r);
-      check_shape(*backend, {rows, 1024, 256}, 3e-5, r);
-    }
-    check_shape(*backend, {33, 4096, 512}, 3e-5, r);
-  });
-  harness.group("linear bf16, awkward", [&](Result& r) {
-    for (const std::int64_t rows : {1, 31, 33, 257}) {
-      check_shape(*backend, {rows, 100, 60}, 3e-5, r);
-      check_shape(*backend, {rows, 99, 33}, 3e-5, r);
-      check_shape(*backend, {rows, 7, 257}, 3e-5, r);
-    }
-  });
+  for (const bool rounded : {false, true}) {
+    const std::string into = rounded ? " into bf16" : " into f32";
+    const double tolerance = rounded ? kBf16Tolerance : 3e-5;
+    harness.group("linear bf16, aligned," + into, [&](Result& r) {
+      for (const std::int64_t rows : {1, 31, 33, 257}) {
+        check_shape(*backend, {rows, 64, 96}, rounded, tolerance, r);
+        check_shape(*backend, {rows, 1024, 256}, rounded, tolerance, r);
+      }
+      check_shape(*backend, {33, 4096, 512}, rounded, tolerance, r);
+    });
+    harness.group("linear bf16, awkward," + into, [&](Result& r) {
+      for (const std::int64_t rows : {1, 31, 33, 257}) {
+        check_shape(*backend, {rows, 100, 60}, rounded, tolerance, r);
+        check_shape(*backend, {rows, 99, 33}, rounded, tolerance, r);
+        check_shape(*backend, {rows, 7, 257}, rounded, tolerance, r);
+      }
+    });
+  }
   std::unique_ptr<Backend> fp8;
   try {
     fp8 = make_cuda_backend(Precision::fp8);
@@ -105,10 +113,15 @@ void check_linear(Harness& harness) {
     for (const std::int64_t rows : {1, 31, 33, 257}) check_exact_fp8(*fp8, {rows, 256, 96}, r);
   });
   harness.group("linear fp8, rounded", [&](Result& r) {
-    for (const std::int64_t rows : {1, 31, 33, 257}) check_shape(*fp8, {rows, 1024, 256}, 5e-2, r);
-    check_shape(*fp8, {33, 4096, 512}, 5e-2, r);
+    for (const bool rounded : {false, true}) {
+      for (const std::int64_t rows : {1, 31, 33, 257}) check_shape(*fp8, {rows, 1024, 256}, rounded, 5e-2, r);
+      check_shape(*fp8, {33, 4096, 512}, rounded, 5e-2, r);
+    }
   });
-  harness.group("linear fp8, odd sides stay bf16", [&](Result& r) { check_shape(*fp8, {33, 100, 60}, 3e-5, r); });
+  harness.group("linear fp8, odd sides stay bf16", [&](Result& r) {
+    check_shape(*fp8, {33, 100, 60}, false, 3e-5, r);
+    check_shape(*fp8, {33, 100, 60}, true, kBf16Tolerance, r);
+  });
 }
 
 }  // namespace longrope::kernels::check

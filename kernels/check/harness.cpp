@@ -1,5 +1,7 @@
 #include "kernels/check/harness.hpp"
 
+#include <cuda_runtime_api.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -38,6 +40,13 @@ void Result::fail(const std::string& what) {
   if (failure_.empty()) failure_ = what;
 }
 
+void Result::note(double error, double tolerance) {
+  const bool first = tolerance_ == 0.0;
+  if (!first && (std::isnan(error_) || error / tolerance <= error_ / tolerance_)) return;  // a NaN stays
+  error_ = error;
+  tolerance_ = tolerance;
+}
+
 void Result::expect(bool holds, const std::string& what) {
   ++cases_;
   if (!holds) fail(what);
@@ -46,7 +55,6 @@ void Result::expect(bool holds, const std::string& what) {
 void Result::compare(const std::vector<double>& out, const std::vector<double>& expected, double tolerance,
                      const std::string& what) {
   ++cases_;
-  tolerance_ = tolerance;
   if (out.size() != expected.size() || out.empty()) return fail(what + ": sizes differ");
   double difference = 0.0;
   double norm = 0.0;
@@ -64,17 +72,16 @@ void Result::compare(const std::vector<double>& out, const std::vector<double>& 
     break;
   }
   if (!(relative <= tolerance)) fail(what + ": error " + std::to_string(relative));
-  error_ = std::isfinite(relative) ? std::max(error_, relative) : relative;
+  note(relative, tolerance);
 }
 
 void Result::compare_absolute(const std::vector<double>& out, const std::vector<double>& expected, double tolerance,
                               const std::string& what) {
   ++cases_;
-  tolerance_ = tolerance;
   if (out.size() != expected.size() || out.empty()) return fail(what + ": sizes differ");
   for (std::size_t i = 0; i < out.size(); ++i) {
     const double difference = std::abs(out[i] - expected[i]);
-    error_ = std::isfinite(difference) ? std::max(error_, difference) : difference;
+    note(difference, tolerance);
     if (difference <= tolerance) continue;
     return fail(what + ": element " + std::to_string(i) + " is " + std::to_string(out[i]) + ", expected " +
                 std::to_string(expected[i]));
@@ -96,6 +103,11 @@ void Harness::group(const std::string& name, const std::function<void(Result&)>&
   if (result.tolerance() > 0.0) std::printf("  error %.2e (tolerance %.0e)", result.error(), result.tolerance());
   std::printf("%s%s\n", result.ok() ? "" : "\n      ", result.failure().c_str());
   std::fflush(stdout);
+  if (result.ok()) return;
+  if (const cudaError_t status = cudaDeviceSynchronize(); status != cudaSuccess) {
+    throw DeviceLost(std::string("the context is lost since that group (") + cudaGetErrorName(status) +
+                     "): the groups after it did not run; --only runs them one by one");
+  }
 }
 
 void Harness::skip(const std::string& name, const std::string& why) {

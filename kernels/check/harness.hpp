@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -35,12 +36,13 @@ class Result {
 
   bool ok() const { return failure_.empty(); }
   const std::string& failure() const { return failure_; }  ///< the first one
-  double error() const { return error_; }
-  double tolerance() const { return tolerance_; }
+  double error() const { return error_; }                  ///< of the comparison that came nearest to its tolerance
+  double tolerance() const { return tolerance_; }          ///< of the same comparison; 0 without any
   std::int64_t cases() const { return cases_; }
 
  private:
   void fail(const std::string& what);
+  void note(double error, double tolerance);
 
   std::string failure_;
   double error_ = 0.0;
@@ -48,11 +50,19 @@ class Result {
   std::int64_t cases_ = 0;
 };
 
+/// The device no longer answers: whatever ran next would fail for that alone.
+class DeviceLost : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 class Harness {
  public:
   Harness(std::string only, std::uint64_t seed) : only_(std::move(only)), seed_(seed) {}
 
-  /// Runs a group unless --only excludes its name; prints one line.
+  /// Whether --only lets a group of this name run.
+  bool wanted(const std::string& name) const { return name.find(only_) != std::string::npos; }
+  /// Runs a group unless --only excludes its name; prints one line. Throws DeviceLost when it left the device broken.
   void group(const std::string& name, const std::function<void(Result&)>& body);
   /// Says that something could not be checked here.
   void skip(const std::string& name, const std::string& why);
@@ -60,8 +70,6 @@ class Harness {
   int finish() const;
 
  private:
-  bool wanted(const std::string& name) const { return name.find(only_) != std::string::npos; }
-
   std::string only_;
   std::uint64_t seed_;
   int passed_ = 0;

@@ -32,14 +32,20 @@ int main(int argc, char** argv) {
     const DeviceInfo device = cuda_device_info(0);
     std::printf("%s, seed %llu\n", device.name.c_str(), static_cast<unsigned long long>(seed));
     check::Harness harness(only, seed);
-    check::check_elementwise(harness);
-    check::check_linear(harness);
-    check::check_rotation(harness);
-    check::check_attention(harness);
-    check::check_nll(harness);
-    check::check_whole(harness);
-    check::check_memory(harness);
-    return harness.finish();
+    bool lost = false;
+    try {
+      check::check_elementwise(harness);
+      check::check_linear(harness);
+      check::check_rotation(harness);
+      check::check_attention(harness);
+      check::check_nll(harness);
+      check::check_whole(harness);
+      check::check_memory(harness);
+    } catch (const check::DeviceLost& error) {
+      std::printf("STOP  %s\n", error.what());
+      lost = true;
+    }
+    return harness.finish() == 0 && !lost ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

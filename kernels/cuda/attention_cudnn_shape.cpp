@@ -1,5 +1,6 @@
 #include "kernels/cuda/attention_cudnn_shape.hpp"
 
+#include <algorithm>
 #include <limits>
 
 #include "kernels/cuda/attention_rule.hpp"
@@ -25,12 +26,18 @@ std::string cudnn_attention_rule(const AttentionProblem& problem) {
 }
 
 CudnnAttentionShape cudnn_attention_shape(const AttentionProblem& problem) {
+  const std::int64_t keys = problem.keys() - cudnn_attention_hidden_keys(problem);
   return {.heads = problem.heads,
           .kv_heads = problem.kv_heads,
           .head_dim = problem.head_dim,
           .rows = problem.rows,
-          .keys = problem.keys(),
-          .sliding_window = problem.sliding_window < problem.keys() ? problem.sliding_window : 0};
+          .keys = keys,
+          .sliding_window = problem.sliding_window < keys ? problem.sliding_window : 0};
+}
+
+std::int64_t cudnn_attention_hidden_keys(const AttentionProblem& problem) {
+  if (problem.rows != 1 || problem.sliding_window == 0) return 0;
+  return std::max<std::int64_t>(0, problem.keys() - problem.sliding_window);
 }
 
 CudnnAttentionFamily cudnn_attention_family(const CudnnAttentionShape& shape) {

@@ -36,8 +36,11 @@ struct CudnnAttentionFamily {
 /// The rule of this route that the problem breaks, in words; empty when it breaks none. Touches no device.
 std::string cudnn_attention_rule(const AttentionProblem& problem);
 
-/// A window that no query fills is no window: the two share a plan. Precondition: cudnn_attention_rule is empty.
+/// A window that no query fills is no window, and one row has none: it starts after its hidden keys. Precondition of
+/// both: cudnn_attention_rule is empty.
 CudnnAttentionShape cudnn_attention_shape(const AttentionProblem& problem);
+/// How many leading keys no query sees are left out of the shape; k and v start after them.
+std::int64_t cudnn_attention_hidden_keys(const AttentionProblem& problem);
 
 CudnnAttentionFamily cudnn_attention_family(const CudnnAttentionShape& shape);
 

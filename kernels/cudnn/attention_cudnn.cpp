@@ -1,15 +1,18 @@
 #include "kernels/cuda/attention_cudnn.hpp"
 
+#include <cstdint>
 #include <exception>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 
 #include "kernels/cuda/attention_cudnn_shape.hpp"
 #include "kernels/cuda/check.hpp"
 #include "kernels/cudnn/attention_plan.hpp"
+#include "kernels/cudnn/attention_trial.hpp"
 #include "kernels/error.hpp"
 
 namespace longrope::kernels::cuda {
@@ -33,15 +36,27 @@ class DeviceCudnn {
     if (const auto known = refusals_.find(shape); known != refusals_.end()) return known->second;
     try {
       plan(shape);
-      return {};
+      return trial(cudnn_attention_family(shape));
     } catch (const RuntimeError& error) {
       return refusals_.emplace(shape, error.what()).first->second;
     }
   }
 
-  void run(const CudnnAttentionShape& shape, CudnnAttentionPointers pointers, cudaStream_t stream) {
+  void run(const AttentionProblem& problem, cudaStream_t stream) {
     const std::lock_guard lock(mutex_);
+    enqueue(problem, stream);
+  }
+
+ private:
+  void enqueue(const AttentionProblem& problem, cudaStream_t stream) {
+    const CudnnAttentionShape shape = cudnn_attention_shape(problem);
     const CudnnAttentionPlan& compiled = plan(shape);
+    const std::int64_t hidden = cudnn_attention_hidden_keys(problem) * problem.kv_heads * problem.head_dim;
+    CudnnAttentionPointers pointers{.q = problem.q,
+                                    .k = static_cast<const std::uint16_t*>(problem.k) + hidden,
+                                    .v = static_cast<const std::uint16_t*>(problem.v) + hidden,
+                                    .out = problem.out,
+                                    .workspace = nullptr};
     api_.check(api_.set_stream(handle_, stream), kWhere);
     const std::int64_t bytes = compiled.workspace_bytes();
     if (bytes > 0) check(cudaMallocAsync(&pointers.workspace, static_cast<std::size_t>(bytes), stream), kWhere);
@@ -54,17 +69,39 @@ class DeviceCudnn {
     if (bytes > 0) check(cudaFreeAsync(pointers.workspace, stream), kWhere);
   }
 
- private:
+  // What the family's trial found, made once: empty when cuDNN computes attention.
+  const std::string& trial(const CudnnAttentionFamily& family) {
+    if (const auto known = trials_.find(family); known != trials_.end()) return known->second;
+    std::string found;
+    try {
+      found = cudnn_attention_trial(
+          family, [this](const AttentionProblem& problem, cudaStream_t stream) { enqueue(problem, stream); });
+    } catch (const RuntimeError& error) {
+      found = error.what();
+    }
+    return trials_.emplace(family, std::move(found)).first->second;
+  }
+
   const CudnnAttentionPlan& plan(const CudnnAttentionShape& shape) {
     if (const auto found = plans_.find(shape); found != plans_.end()) return *found->second;
     if (plans_.size() >= kMostPlans) {
       check(cudaDeviceSynchronize(), kWhere);  // none of them may still be running
       plans_.clear();
     }
-    CudnnKernelCache* const cache =
-        CudnnKernelCache::offered_by(api_) ? &kernels_[cudnn_attention_family(shape)] : nullptr;
-    auto compiled = std::make_unique<CudnnAttentionPlan>(api_, CudnnTarget{.handle = handle_}, shape, cache);
-    return *plans_.emplace(shape, std::move(compiled)).first->second;
+    return *plans_.emplace(shape, compile(shape)).first->second;
+  }
+
+  std::unique_ptr<CudnnAttentionPlan> compile(const CudnnAttentionShape& shape) {
+    const CudnnTarget target{.handle = handle_};
+    const CudnnAttentionFamily family = cudnn_attention_family(shape);
+    if (CudnnKernelCache::offered_by(api_) && !exact_.contains(family)) {
+      try {
+        return std::make_unique<CudnnAttentionPlan>(api_, target, shape, &kernels_[family]);
+      } catch (const RuntimeError&) {
+        exact_.insert(family);
+      }
+    }
+    return std::make_unique<CudnnAttentionPlan>(api_, target, shape, nullptr);
   }
 
   const CudnnApi& api_;
@@ -73,6 +110,8 @@ class DeviceCudnn {
   std::map<CudnnAttentionFamily, CudnnKernelCache> kernels_;  // outlive the plans that use them
   std::map<CudnnAttentionShape, std::unique_ptr<CudnnAttentionPlan>> plans_;
   std::map<CudnnAttentionShape, std::string> refusals_;
+  std::map<CudnnAttentionFamily, std::string> trials_;
+  std::set<CudnnAttentionFamily> exact_;  // whose kernels this cuDNN compiles for one number of rows and keys only
 };
 
 // The current device's state, made at its first use. The states are a cache that outlives every caller and are never
@@ -103,10 +142,6 @@ std::string attention_cudnn_refusal(const AttentionProblem& problem) {
 
 bool attention_cudnn_supports(const AttentionProblem& problem) { return attention_cudnn_refusal(problem).empty(); }
 
-void attention_cudnn(const AttentionProblem& problem, cudaStream_t stream) {
-  const CudnnAttentionPointers pointers{
-      .q = problem.q, .k = problem.k, .v = problem.v, .out = problem.out, .workspace = nullptr};
-  device_cudnn().run(cudnn_attention_shape(problem), pointers, stream);
-}
+void attention_cudnn(const AttentionProblem& problem, cudaStream_t stream) { device_cudnn().run(problem, stream); }
 
 }  // namespace longrope::kernels::cuda

@@ -22,6 +22,7 @@ struct CudnnScalar {
 struct CudnnAttentionGraph {
   std::vector<CudnnDescriptor> descriptors;  ///< the last one is the operation graph
   std::vector<CudnnScalar> scalars;
+  std::vector<std::int64_t> internal_uids;  ///< of the tensors between the operations: they have no memory
 
   const CudnnDescriptor& operation_graph() const { return descriptors.back(); }
 };

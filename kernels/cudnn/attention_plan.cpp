@@ -1,6 +1,9 @@
 #include "kernels/cudnn/attention_plan.hpp"
 
+#include <algorithm>
+#include <charconv>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "kernels/cudnn/attention_graph.hpp"
@@ -38,7 +41,31 @@ std::vector<CudnnDescriptor> propose_engines(const CudnnApi& api, const CudnnTar
   return engines;
 }
 
+// A kernel that takes the address of a tensor between the operations would be given none and read or write anywhere:
+// cuDNN 9.19 compiles such kernels without a word. An engine that does not describe its plans is trusted.
+void refuse_internal_arguments(const CudnnDescriptor& plan, const std::vector<std::int64_t>& internal_uids) {
+  for (const std::int64_t uid : cudnn_kernel_uids(plan.get_text(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION))) {
+    if (std::find(internal_uids.begin(), internal_uids.end(), uid) == internal_uids.end()) continue;
+    throw RuntimeError("[attention] a cuDNN kernel must take what a run supplies but got tensor " +
+                       std::to_string(uid) + ", which has no memory");
+  }
+}
+
 }  // namespace
+
+std::vector<std::int64_t> cudnn_kernel_uids(std::string_view plan) {
+  constexpr std::string_view kParameters = "\"kernelParams\"";
+  constexpr std::string_view kUid = "\"uid\":";
+  std::vector<std::int64_t> uids;
+  std::size_t at = plan.find(kParameters);
+  while (at != std::string_view::npos && (at = plan.find(kUid, at)) != std::string_view::npos) {
+    at += kUid.size();
+    std::int64_t uid = 0;
+    const auto read = std::from_chars(plan.data() + at, plan.data() + plan.size(), uid);
+    if (read.ec == std::errc()) uids.push_back(uid);
+  }
+  return uids;
+}
 
 CudnnAttentionPlan::CudnnAttentionPlan(const CudnnApi& api, const CudnnTarget& target, const CudnnAttentionShape& shape,
                                        CudnnKernelCache* cache)
@@ -63,6 +90,7 @@ CudnnAttentionPlan::CudnnAttentionPlan(const CudnnApi& api, const CudnnTarget& t
       plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, engine);
       if (cache != nullptr) plan.set(CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE, *cache->descriptor_);
       plan.finalize();
+      refuse_internal_arguments(plan, graph.internal_uids);
       workspace_bytes_ = plan.get_int64(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
       plan_.push_back(std::move(plan));
       graph.descriptors.push_back(std::move(engine));

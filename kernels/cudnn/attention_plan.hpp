@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "kernels/cuda/attention_cudnn_shape.hpp"
@@ -43,10 +44,16 @@ class CudnnKernelCache {
   std::optional<CudnnDescriptor> descriptor_;  // made with the first graph
 };
 
+/// The tensors whose addresses or values a plan's kernels take, from cuDNN's own description of the plan: a JSON text
+/// in whose "kernelParams" each argument that a run sets carries a "uid" (cuDNN's workspace has one of its own). Empty
+/// when the text has no such part.
+std::vector<std::int64_t> cudnn_kernel_uids(std::string_view plan);
+
 /// A finalised execution plan. Move-only. Running it only enqueues work on the handle's stream.
 class CudnnAttentionPlan {
  public:
-  /// Builds the graph, asks cuDNN's heuristic (mode A) for engines and takes the first that compiles.
+  /// Builds the graph, asks cuDNN's heuristic (mode A) for engines and takes the first that compiles to kernels that
+  /// need nothing but what run() supplies.
   /// `cache`, if not null, is that of the shape's family: precondition CudnnKernelCache::offered_by(api). Throws
   /// RuntimeError when the graph is refused or no engine compiles it.
   CudnnAttentionPlan(const CudnnApi& api, const CudnnTarget& target, const CudnnAttentionShape& shape,

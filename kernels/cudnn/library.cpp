@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -99,6 +100,17 @@ std::int64_t CudnnDescriptor::get_int64(cudnnBackendAttributeName_t name) const 
   std::int64_t count = 0;
   api_->check(api_->get_attribute(descriptor_, name, CUDNN_TYPE_INT64, 1, &count, &value), where_);
   return value;
+}
+
+std::string CudnnDescriptor::get_text(cudnnBackendAttributeName_t name) const {
+  std::int64_t size = 0;
+  if (api_->get_attribute(descriptor_, name, CUDNN_TYPE_CHAR, 0, &size, nullptr) != CUDNN_STATUS_SUCCESS) return {};
+  std::string text(static_cast<std::size_t>(size), '\0');
+  if (api_->get_attribute(descriptor_, name, CUDNN_TYPE_CHAR, size, &size, text.data()) != CUDNN_STATUS_SUCCESS) {
+    return {};
+  }
+  text.resize(std::min(text.size(), static_cast<std::size_t>(size)));
+  return text;
 }
 
 }  // namespace longrope::kernels::cuda

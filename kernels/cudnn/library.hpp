@@ -71,6 +71,8 @@ class CudnnDescriptor {
   void finalize();
 
   std::int64_t get_int64(cudnnBackendAttributeName_t name) const;
+  /// Empty where the descriptor does not offer the attribute.
+  std::string get_text(cudnnBackendAttributeName_t name) const;
 
  private:
   const CudnnApi* api_;

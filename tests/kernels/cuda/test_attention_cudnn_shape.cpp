@@ -60,6 +60,15 @@ TEST_CASE("a window that hides nothing is no window", "[cuda][attention]") {
   CHECK(cudnn_attention_shape(problem_of(100, 200, 0)).keys == 300);
 }
 
+TEST_CASE("one row has no window but fewer keys", "[cuda][attention]") {
+  CHECK(cudnn_attention_hidden_keys(problem_of(1, 200, 50)) == 151);
+  CHECK(cudnn_attention_shape(problem_of(1, 200, 50)) == cudnn_attention_shape(problem_of(1, 49, 0)));
+  CHECK(cudnn_attention_hidden_keys(problem_of(1, 200, 201)) == 0);
+  CHECK(cudnn_attention_hidden_keys(problem_of(1, 200, 0)) == 0);
+  CHECK(cudnn_attention_hidden_keys(problem_of(2, 200, 50)) == 0);
+  CHECK(cudnn_attention_shape(problem_of(2, 200, 50)).sliding_window == 50);
+}
+
 TEST_CASE("chunks of one context share a compiled kernel, not a plan", "[cuda][attention]") {
   const auto shape = [](std::int64_t rows, std::int64_t first, std::int64_t window) {
     return cudnn_attention_shape(problem_of(rows, first, window));
