@@ -74,6 +74,14 @@ def rows(path):
         return len(stage(f)["evaluations/id"])
 
 
+def statuses(path):
+    """The names of all rows' statuses."""
+    with h5py.File(path, "r") as f:
+        dataset = stage(f)["evaluations/status"]
+        names = {value: name for name, value in h5py.check_enum_dtype(dataset.dtype).items()}
+        return [names[value] for value in dataset[()].tolist()]
+
+
 def status(path):
     """The stage's status attribute, as text."""
     with h5py.File(path, "r") as f:
