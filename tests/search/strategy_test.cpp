@@ -16,7 +16,7 @@ namespace {
 
 /// The baselines have budgets of their own; what schedules by the budget gets a small one.
 std::int64_t evaluations_of(const std::string& name) {
-  return name == "auto" || name == "cma" || name == "knots" ? 70 : 1344;
+  return name == "auto" || name == "cma" || name == "knots" || name == "lq-cma" ? 70 : 1344;
 }
 
 std::unique_ptr<Strategy> make(const std::string& name, std::uint64_t seed = 42) {
