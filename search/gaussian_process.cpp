@@ -12,7 +12,10 @@ GaussianProcess::GaussianProcess(Eigen::MatrixXd points, Eigen::VectorXd values,
                                  const GpHyper& hyper)
     : points_(std::move(points)),
       values_(std::move(values)),
+      pairs_(pairs),
       signal2_(std::exp(2.0 * hyper.values[GpHyper::signal])),
+      rough2_(std::exp(2.0 * hyper.values[GpHyper::rough])),
+      roughness_(std::exp(2.0 * hyper.values[GpHyper::roughness]) / static_cast<double>(pairs)),
       noise2_(std::exp(2.0 * hyper.values[GpHyper::noise])) {
   const Eigen::Index dimension = points_.cols();
   const Eigen::MatrixXd means = gp_knot_means(pairs);
@@ -22,6 +25,15 @@ GaussianProcess::GaussianProcess(Eigen::MatrixXd points, Eigen::VectorXd values,
   metric_.topLeftCorner(pairs, pairs) = means * weights.asDiagonal() * means.transpose();
   metric_.diagonal().head(pairs).array() +=
       std::exp(2.0 * hyper.values[GpHyper::residual]) / static_cast<double>(pairs);
+  if (pairs > 1) {
+    const double steps = std::exp(2.0 * hyper.values[GpHyper::steps]) / static_cast<double>(pairs - 1);
+    for (Eigen::Index i = 0; i + 1 < pairs; ++i) {
+      metric_(i, i) += steps;
+      metric_(i + 1, i + 1) += steps;
+      metric_(i, i + 1) -= steps;
+      metric_(i + 1, i) -= steps;
+    }
+  }
   if (dimension > pairs) metric_(pairs, pairs) = std::exp(2.0 * hyper.values[GpHyper::attention]);
   factor();
 }
@@ -29,36 +41,49 @@ GaussianProcess::GaussianProcess(Eigen::MatrixXd points, Eigen::VectorXd values,
 void GaussianProcess::factor() {
   const Eigen::Index n = points_.rows();
   Eigen::MatrixXd covariance(n, n);
-  for (Eigen::Index i = 0; i < n; ++i) covariance.col(i) = covariances(points_.row(i).transpose());
-  covariance.diagonal().array() += noise2_ + kGpJitter * signal2_;
+  for (Eigen::Index i = 0; i < n; ++i) {
+    const Cross k = cross(points_.row(i).transpose());
+    covariance.col(i) = k.smooth + k.rough;
+  }
+  covariance.diagonal().array() += noise2_ + kGpJitter * (signal2_ + rough2_);
   cholesky_.compute(covariance);
   const Eigen::VectorXd ones = cholesky_.solve(Eigen::VectorXd::Ones(n));
   mean_ = ones.dot(values_) / ones.sum();
   alpha_ = cholesky_.solve((values_.array() - mean_).matrix());
 }
 
-Eigen::VectorXd GaussianProcess::covariances(const Eigen::VectorXd& point) const {
-  const Eigen::MatrixXd differences = points_.rowwise() - point.transpose();
-  const Eigen::VectorXd squares = (differences * metric_).cwiseProduct(differences).rowwise().sum();
-  return signal2_ * (-0.5 * squares.array()).exp().matrix();
+GaussianProcess::Cross GaussianProcess::cross(const Eigen::VectorXd& point) const {
+  Cross k;
+  k.differences = points_.rowwise() - point.transpose();
+  k.along = k.differences * metric_;
+  k.smooth = signal2_ * (-0.5 * k.along.cwiseProduct(k.differences).rowwise().sum().array()).exp();
+  k.rough = rough2_ * (-0.5 * roughness_ * k.differences.leftCols(pairs_).rowwise().squaredNorm().array()).exp();
+  return k;
 }
 
 std::pair<double, double> GaussianProcess::predict_value(const Eigen::VectorXd& point) const {
-  const Eigen::VectorXd k = covariances(point);
-  const Eigen::VectorXd half = cholesky_.matrixL().solve(k);
-  return {mean_ + k.dot(alpha_), std::sqrt(std::max(signal2_ - half.squaredNorm(), 1e-14 * signal2_))};
+  const Cross parts = cross(point);
+  const Eigen::VectorXd k = parts.smooth + parts.rough, half = cholesky_.matrixL().solve(k);
+  const double prior = signal2_ + rough2_;
+  return {mean_ + k.dot(alpha_), std::sqrt(std::max(prior - half.squaredNorm(), 1e-14 * prior))};
 }
 
 GaussianProcess::Prediction GaussianProcess::predict(const Eigen::VectorXd& point) const {
-  const Eigen::MatrixXd differences = points_.rowwise() - point.transpose();
-  const Eigen::MatrixXd along = differences * metric_;  // d k_n / d x = k_n (metric (x_n - x))
-  const Eigen::VectorXd k = signal2_ * (-0.5 * along.cwiseProduct(differences).rowwise().sum().array()).exp().matrix();
-  const Eigen::VectorXd solved = cholesky_.solve(k);
+  const Cross parts = cross(point);
+  const Eigen::VectorXd k = parts.smooth + parts.rough, solved = cholesky_.solve(k);
+  const double prior = signal2_ + rough2_;
+  // d k_n / d x = smooth_n metric (x_n - x) + rough_n roughness (x_n - x)
+  const auto gradient = [&](const Eigen::VectorXd& weights) {
+    Eigen::VectorXd out = parts.along.transpose() * parts.smooth.cwiseProduct(weights);
+    out.head(pairs_) +=
+        roughness_ * (parts.differences.leftCols(pairs_).transpose() * parts.rough.cwiseProduct(weights));
+    return out;
+  };
   Prediction p;
   p.mean = mean_ + k.dot(alpha_);
-  p.deviation = std::sqrt(std::max(signal2_ - k.dot(solved), 1e-14 * signal2_));
-  p.mean_gradient = along.transpose() * k.cwiseProduct(alpha_);
-  p.deviation_gradient = along.transpose() * k.cwiseProduct(solved) / -p.deviation;
+  p.deviation = std::sqrt(std::max(prior - k.dot(solved), 1e-14 * prior));
+  p.mean_gradient = gradient(alpha_);
+  p.deviation_gradient = gradient(solved) / -p.deviation;
   return p;
 }
 

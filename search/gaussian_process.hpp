@@ -1,9 +1,13 @@
 // A Gaussian process over log factors whose prior knows that neighbouring pairs act alike (Rasmussen and Williams,
 // 2006, chapters 2 and 5):
-//   k(x, x') = signal^2 exp(-d^2 / 2),  d^2 = sum_k w_k^2 z_k^2 + r^2 |u|^2 / pairs + c^2 a^2,
-// u the difference of the log factors, z_k its mean under the hat function of knot k, a the difference of the log
-// attention factor; the w_k run piecewise-linearly (in log) through kWeights hyperparameters. A constant mean is
-// fitted, and a noise: where the objective is rough in the fast pairs, that is what it looks like.
+//   k(x, x') = signal^2 exp(-d^2 / 2) + rough^2 exp(-v^2 |u|^2 / (2 pairs)),
+//   d^2 = sum_k w_k^2 z_k^2 + r^2 |u|^2 / pairs + g^2 |diff u|^2 / (pairs - 1) + c^2 a^2,
+// u the difference of the log factors, z_k its mean under the hat function of knot k, diff u its steps from pair to
+// pair, a the difference of the log attention factor; the w_k run piecewise-linearly (in log) through kWeights
+// hyperparameters. A constant mean and a noise are fitted. On 207 and 228 tables searched for the reference model and
+// for another at 8x, the logarithm of the leave-one-out density per table is 4.03 and 4.57 with this kernel, 3.91 and
+// 4.36 without the rough part and the steps. The rough part is real: the angles of the fast pairs at a distance of
+// thousands of tokens turn with the last digits of λ.
 // Internal to search/: the header needs Eigen.
 #pragma once
 
@@ -12,13 +16,13 @@
 
 namespace longrope::search {
 
-/// Logarithms of the kernel's hyperparameters.
+/// Logarithms of the kernel's hyperparameters: w, r, g, c, signal, rough, v, noise.
 struct GpHyper {
-  static constexpr int kWeights = 5, kCount = kWeights + 4;
-  enum : int { residual = kWeights, attention, signal, noise };
+  static constexpr int kWeights = 5, kCount = kWeights + 7;
+  enum : int { residual = kWeights, steps, attention, signal, rough, roughness, noise };
   Eigen::Matrix<double, kCount, 1> values;
 
-  /// The mode of the prior, where every fit starts: for objectives in log perplexity.
+  /// The mode of the prior, where every fit starts: for log perplexities, compressed as `auto` does, of 8 to 64 pairs.
   static GpHyper prior_mode();
   /// Standard deviations of the (independent, normal) priors.
   static Eigen::Matrix<double, kCount, 1> prior_deviation();
@@ -39,7 +43,7 @@ class GpData {
   GpHyper fit(const GpHyper& start, int iterations) const;
 
  private:
-  Eigen::MatrixXd features_;  ///< [n (n - 1) / 2, knots + 2] squared differences
+  Eigen::MatrixXd features_;  ///< [n (n - 1) / 2, knots + 3] squared differences
   Eigen::MatrixXd weights_;   ///< [knots, kWeights]
   Eigen::VectorXd values_;
 };
@@ -59,16 +63,22 @@ class GaussianProcess {
   /// Conditions on the predicted mean at `point` as if it had been told, so that the next of a batch goes elsewhere.
   void believe(const Eigen::VectorXd& point);
 
-  /// [dimension, dimension]: d^2 = (x - x')^T metric (x - x').
+  /// [dimension, dimension], of the smooth part: d^2 = (x - x')^T metric (x - x').
   const Eigen::MatrixXd& metric() const { return metric_; }
 
  private:
   void factor();
-  Eigen::VectorXd covariances(const Eigen::VectorXd& point) const;
+  /// Covariances with the data: of the smooth and the rough part.
+  struct Cross {
+    Eigen::MatrixXd differences, along;  ///< [n, dimension] x_n - x, and the same times metric
+    Eigen::VectorXd smooth, rough;
+  };
+  Cross cross(const Eigen::VectorXd& point) const;
 
   Eigen::MatrixXd points_, metric_;
   Eigen::VectorXd values_, alpha_;
-  double signal2_, noise2_, mean_ = 0.0;
+  Eigen::Index pairs_;
+  double signal2_, rough2_, roughness_, noise2_, mean_ = 0.0;
   Eigen::LLT<Eigen::MatrixXd> cholesky_;
 };
 

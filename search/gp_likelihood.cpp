@@ -53,21 +53,19 @@ Eigen::MatrixXd gp_weight_basis(Eigen::Index knots) {
 
 GpHyper GpHyper::prior_mode() {
   GpHyper hyper;
-  hyper.values.head<kWeights>().setConstant(std::log(0.8));
-  hyper.values[residual] = std::log(0.3);
-  hyper.values[attention] = std::log(3.0);
-  hyper.values[signal] = std::log(0.15);
-  hyper.values[noise] = std::log(2e-3);
+  hyper.values << 2.5, -0.6, 1.5, 0.2, -1.0,  // weights, from the fast pairs to the slow
+      -1.2,                                   // residual
+      0.8,                                    // steps
+      1.0,                                    // attention
+      -4.6, -5.7,                             // signal, rough
+      3.0,                                    // roughness
+      -6.3;                                   // noise
   return hyper;
 }
 
 Eigen::Matrix<double, GpHyper::kCount, 1> GpHyper::prior_deviation() {
   Vector deviation;
-  deviation.head<kWeights>().setConstant(0.8);
-  deviation[residual] = 0.8;
-  deviation[attention] = 0.8;
-  deviation[signal] = 1.0;
-  deviation[noise] = 1.2;
+  deviation.setConstant(0.8);
   return deviation;
 }
 
@@ -76,15 +74,19 @@ GpData::GpData(const Eigen::MatrixXd& points, const Eigen::VectorXd& values, Eig
   const Eigen::Index knots = means.cols(), n = points.rows();
   weights_ = gp_weight_basis(knots);
   const Eigen::MatrixXd at_knots = points.leftCols(pairs) * means;
-  features_ = Eigen::MatrixXd::Zero(n * (n - 1) / 2, knots + 2);
+  features_ = Eigen::MatrixXd::Zero(n * (n - 1) / 2, knots + 3);
   Eigen::Index row = 0;
   for (Eigen::Index j = 1; j < n; ++j) {
     for (Eigen::Index i = 0; i < j; ++i, ++row) {
       features_.row(row).head(knots) = (at_knots.row(i) - at_knots.row(j)).array().square();
-      features_(row, knots) = (points.row(i) - points.row(j)).head(pairs).squaredNorm() / static_cast<double>(pairs);
+      const Eigen::VectorXd u = (points.row(i) - points.row(j)).head(pairs).transpose();
+      features_(row, knots) = u.squaredNorm() / static_cast<double>(pairs);
+      if (pairs > 1)
+        features_(row, knots + 1) =
+            (u.tail(pairs - 1) - u.head(pairs - 1)).squaredNorm() / static_cast<double>(pairs - 1);
       if (points.cols() > pairs) {
         const double attention = points(i, pairs) - points(j, pairs);
-        features_(row, knots + 1) = attention * attention;
+        features_(row, knots + 2) = attention * attention;
       }
     }
   }
@@ -93,31 +95,32 @@ GpData::GpData(const Eigen::MatrixXd& points, const Eigen::VectorXd& values, Eig
 double GpData::negative_log_posterior(const GpHyper& hyper, Vector* gradient) const {
   const Eigen::Index n = values_.size(), knots = weights_.rows();
   // Squared weights of the features and their derivatives.
-  Eigen::VectorXd scale(knots + 2);
-  Eigen::MatrixXd slopes(knots + 2, GpHyper::kCount);
+  Eigen::VectorXd scale(knots + 3);
+  Eigen::MatrixXd slopes(knots + 3, GpHyper::kCount);
   Jet parameters[GpHyper::kCount];
   for (int p = 0; p < GpHyper::kCount; ++p) parameters[p] = Jet(hyper.values[p], p);
-  for (Eigen::Index k = 0; k < knots + 2; ++k) {
+  for (Eigen::Index k = 0; k < knots + 3; ++k) {
     Jet log_weight(0.0);
     if (k < knots) {
       for (int p = 0; p < GpHyper::kWeights; ++p) log_weight += weights_(k, p) * parameters[p];
     } else {
-      log_weight = parameters[k == knots ? GpHyper::residual : GpHyper::attention];
+      log_weight = parameters[GpHyper::residual + static_cast<int>(k - knots)];  // residual, steps, attention
     }
     const Jet weight = exp(2.0 * log_weight);
     scale[k] = weight.a;
     slopes.row(k) = weight.v.transpose();
   }
   const Jet signal2 = exp(2.0 * parameters[GpHyper::signal]), noise2 = exp(2.0 * parameters[GpHyper::noise]);
-  const Jet diagonal = signal2 * (1.0 + kGpJitter) + noise2;
+  const Jet rough2 = exp(2.0 * parameters[GpHyper::rough]), roughness = exp(2.0 * parameters[GpHyper::roughness]);
+  const Jet diagonal = (signal2 + rough2) * (1.0 + kGpJitter) + noise2;
 
-  const Eigen::VectorXd squares = features_ * scale;
+  const Eigen::ArrayXd smooth = signal2.a * (-0.5 * (features_ * scale).array()).exp();
+  const Eigen::ArrayXd rough = rough2.a * (-0.5 * roughness.a * features_.col(knots).array()).exp();
   Eigen::MatrixXd covariance(n, n);
   covariance.diagonal().setConstant(diagonal.a);
   Eigen::Index row = 0;
   for (Eigen::Index j = 1; j < n; ++j) {
-    for (Eigen::Index i = 0; i < j; ++i, ++row)
-      covariance(i, j) = covariance(j, i) = signal2.a * std::exp(-0.5 * squares[row]);
+    for (Eigen::Index i = 0; i < j; ++i, ++row) covariance(i, j) = covariance(j, i) = smooth[row] + rough[row];
   }
   const Eigen::LLT<Eigen::MatrixXd> cholesky(covariance);
   if (cholesky.info() != Eigen::Success) return std::numeric_limits<double>::infinity();
@@ -135,17 +138,15 @@ double GpData::negative_log_posterior(const GpHyper& hyper, Vector* gradient) co
   const Eigen::MatrixXd sensitivity =
       0.5 * (cholesky.solve(Eigen::MatrixXd::Identity(n, n)) - alpha * alpha.transpose());
   *gradient = z.cwiseQuotient(deviation) + sensitivity.trace() * diagonal.v;
-  Eigen::VectorXd by_square(squares.size());
-  double by_signal = 0.0;
+  Eigen::ArrayXd both(smooth.size());  // (i, j) and (j, i)
   row = 0;
   for (Eigen::Index j = 1; j < n; ++j) {
-    for (Eigen::Index i = 0; i < j; ++i, ++row) {
-      const double both = 2.0 * sensitivity(i, j) * covariance(i, j);  // (i, j) and (j, i)
-      by_signal += both / signal2.a;
-      by_square[row] = -0.5 * both;
-    }
+    for (Eigen::Index i = 0; i < j; ++i, ++row) both[row] = 2.0 * sensitivity(i, j);
   }
-  *gradient += by_signal * signal2.v + slopes.transpose() * (features_.transpose() * by_square);
+  const Eigen::ArrayXd by_smooth = both * smooth, by_rough = both * rough;
+  *gradient += by_smooth.sum() / signal2.a * signal2.v + by_rough.sum() / rough2.a * rough2.v;
+  *gradient += slopes.transpose() * (features_.transpose() * (-0.5 * by_smooth).matrix());
+  *gradient += -0.5 * (by_rough * features_.col(knots).array()).sum() * roughness.v;
   return value;
 }
 

@@ -9,6 +9,7 @@
 #include "search/auto_strategy.hpp"
 #include "search/cma_strategy.hpp"
 #include "search/longrope2_ga.hpp"
+#include "search/lq_cma_strategy.hpp"
 #include "search/nsga2.hpp"
 #include "search/paper_ga.hpp"
 #include "search/piece_ga.hpp"
@@ -43,6 +44,7 @@ constexpr Entry kStrategies[] = {
     {"auto", make<AutoStrategy>},         //
     {"cma", make_cma},                    //
     {"knots", make_knots},                //
+    {"lq-cma", make<LqCmaStrategy>},      //
     {"paper-ga", make<PaperGa>},          //
     {"release-ga", make<ReleaseGa>},      //
     {"piece-ga", make<PieceGa>},          //

@@ -31,6 +31,12 @@ Sample make_sample(Eigen::Index n, Eigen::Index pairs, Eigen::Index dimension) {
 
 GpHyper some_hyper() {
   GpHyper hyper = GpHyper::prior_mode();
+  hyper.values.head<GpHyper::kWeights>().setConstant(-0.3);
+  hyper.values[GpHyper::steps] = -1.0;
+  hyper.values[GpHyper::signal] = -2.0;
+  hyper.values[GpHyper::rough] = -3.0;
+  hyper.values[GpHyper::roughness] = -0.5;
+  hyper.values[GpHyper::noise] = -5.0;
   for (int p = 0; p < GpHyper::kCount; ++p) hyper.values[p] += 0.1 * static_cast<double>(p) - 0.3;
   return hyper;
 }
@@ -55,8 +61,15 @@ double kernel(const Eigen::VectorXd& a, const Eigen::VectorXd& b, Eigen::Index p
   }
   square +=
       std::exp(2.0 * hyper.values[GpHyper::residual]) * (a - b).head(pairs).squaredNorm() / static_cast<double>(pairs);
+  for (Eigen::Index i = 0; i + 1 < pairs; ++i) {
+    square += std::exp(2.0 * hyper.values[GpHyper::steps]) / static_cast<double>(pairs - 1) *
+              std::pow((a[i + 1] - b[i + 1]) - (a[i] - b[i]), 2);
+  }
   if (a.size() > pairs) square += std::exp(2.0 * hyper.values[GpHyper::attention]) * std::pow(a[pairs] - b[pairs], 2);
-  return std::exp(2.0 * hyper.values[GpHyper::signal]) * std::exp(-0.5 * square);
+  const double rough =
+      std::exp(2.0 * hyper.values[GpHyper::roughness]) * (a - b).head(pairs).squaredNorm() / static_cast<double>(pairs);
+  return std::exp(2.0 * hyper.values[GpHyper::signal]) * std::exp(-0.5 * square) +
+         std::exp(2.0 * hyper.values[GpHyper::rough]) * std::exp(-0.5 * rough);
 }
 
 }  // namespace
@@ -72,7 +85,7 @@ TEST_CASE("the posterior is the textbook's") {
     // Rasmussen and Williams, eqs. 2.23 to 2.24, by an explicit inverse; mean: generalised least squares.
     Eigen::MatrixXd covariance(9, 9);
     Eigen::VectorXd cross(9);
-    const double signal2 = std::exp(2.0 * hyper.values[GpHyper::signal]);
+    const double signal2 = std::exp(2.0 * hyper.values[GpHyper::signal]) + std::exp(2.0 * hyper.values[GpHyper::rough]);
     for (Eigen::Index i = 0; i < 9; ++i) {
       for (Eigen::Index j = 0; j < 9; ++j)
         covariance(i, j) = kernel(sample.points.row(i), sample.points.row(j), pairs, hyper);

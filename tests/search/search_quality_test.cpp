@@ -12,7 +12,7 @@ using namespace longrope::search::test;
 
 namespace {
 
-const char* const kOurs[] = {"auto", "cma", "knots"};
+const char* const kOurs[] = {"auto", "cma", "knots", "lq-cma"};
 
 std::vector<Space> spaces() {
   std::vector<Space> all;

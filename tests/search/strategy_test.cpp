@@ -16,7 +16,7 @@ using namespace longrope::search::test;
 
 namespace {
 
-bool is_ours(const std::string& name) { return name == "auto" || name == "cma" || name == "knots"; }
+bool is_ours(const std::string& name) { return name == "auto" || name == "cma" || name == "knots" || name == "lq-cma"; }
 
 /// The baselines have counts of their own, or end at a multiple of the budget; what schedules by it gets a small one.
 std::int64_t evaluations_of(const std::string& name) { return is_ours(name) ? 70 : 1344; }
