@@ -158,5 +158,5 @@ TEST_CASE("options that cannot be are refused by name") {
   CHECK(message({"--racing", "0.95"}).find("[--racing]") == 0);
   CHECK(message({"--racing", "0.4", "--through", "driver"}).find("[--racing]") == 0);
   CHECK(message({"--seeds", "0"}).find("[--seeds]") == 0);
-  CHECK(message({"--problem", "model"}).find("--model") != std::string::npos);
+  CHECK(message({"--problem", "model", "--target-length", "2048"}).find("--model") != std::string::npos);
 }
