@@ -163,8 +163,10 @@ inline void run_job(const std::filesystem::path& file, std::int64_t budget, std:
     }
     strategy->tell(candidates, objectives);
     const auto count = static_cast<std::int64_t>(told.candidates.size());
-    writer.append(rows, {candidates[0].generation, best_id, best, count, static_cast<double>(count), 0.0},
-                  strategy->save());
+    StoreGeneration generation{candidates[0].generation,   best_id, best, count, static_cast<double>(count), 0.0,
+                               static_cast<double>(count), {}};
+    if (best_id >= 0) generation.frontier = {{best_id, {best}}};
+    writer.append(rows, generation, strategy->save());
   }
   writer.finish("done", {});
 }

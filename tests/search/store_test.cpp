@@ -99,6 +99,67 @@ TEST_CASE("a store gives back what was put in") {
   CHECK(!std::filesystem::exists(directory / ".job.h5.partial"));
 }
 
+TEST_CASE("several objectives, frontiers, a base and held-out text come back as they went in, also through a resume") {
+  const TemporaryDirectory directory;
+  const auto file = directory / "job.h5";
+  StoreHeader header = make_header();
+  header.stage.objectives = "ppl@2048,ppl@512,ppl@256";  // of one window each
+  header.stage.base = "pi:factor=2";
+  header.stage.base_factors = std::vector<double>(kDim / 2, 2.0);
+  StoreHoldout holdout{header.corpus, {}, ""};
+  holdout.corpus.document_names = {"held.txt"};
+  holdout.corpus.document_tokens = {9000};
+  header.holdout = holdout;
+  const auto row_of = [](std::int64_t id, std::int32_t generation) {
+    StoreRow row = make_row(id, generation);
+    const double x = static_cast<double>(id);
+    row.result.objectives = {10.0 - x, 5.0 + x, 3.0};
+    row.result.status = id == 2 ? Status::raced_out : Status::ok;
+    return row;
+  };
+  std::vector<StoreGeneration> generations;
+  const auto append = [&](StoreWriter& writer, std::int64_t first, std::int32_t generation) {
+    StoreGeneration g = make_generation(generation, first + 2);
+    g.hypervolume = 0.25 * static_cast<double>(first);
+    for (std::int64_t id = 0; id < first + 2; ++id)
+      if (id != 2) g.frontier.push_back({id, row_of(id, 0).result.objectives});
+    writer.append({row_of(first, generation), row_of(first + 1, generation)}, g, "s");
+    generations.push_back(g);
+  };
+  {
+    StoreWriter writer = StoreWriter::create(file, header);
+    append(writer, 0, 0);
+    append(writer, 2, 0);  // the same generation, cut by a budget
+    CHECK(read_store(file).generations.back().frontier == generations.back().frontier);
+    CHECK(read_store(file).header.holdout->rows.empty());
+  }
+  StoreContents contents;
+  {
+    StoreWriter writer = StoreWriter::resume(file, header, contents);
+    append(writer, 4, 1);
+    StoreEnding ending{"patience", {{"best", 5, row_of(5, 1).result}, {"pi", 0, row_of(0, -1).result}}, "It is so."};
+    writer.finish("done", {}, ending);
+  }
+  contents = read_store(file);
+  REQUIRE(contents.generations.size() == 3);
+  for (std::size_t g = 0; g < 3; ++g) CHECK(equal(contents.generations[g], generations[g]));
+  for (std::int64_t id = 0; id < 6; ++id) {
+    const StoreRow& row = contents.rows[static_cast<std::size_t>(id)];
+    CHECK(row.result.objectives == row_of(id, 0).result.objectives);
+    CHECK((row.result.status == Status::raced_out) == (id == 2));
+  }
+  CHECK(contents.header.stage.stop_reason == "patience");
+  CHECK(contents.header.stage.base_factors == header.stage.base_factors);
+  REQUIRE(contents.header.holdout);
+  CHECK(contents.header.holdout->verdict == "It is so.");
+  CHECK(contents.header.holdout->corpus.document_names == std::vector<std::string>{"held.txt"});
+  REQUIRE(contents.header.holdout->rows.size() == 2);
+  CHECK(contents.header.holdout->rows[0].name == "best");
+  CHECK(contents.header.holdout->rows[1].result.windows[2].nll_nats == row_of(0, -1).result.windows[2].nll_nats);
+  header.stage.base_factors[0] = 2.5;
+  CHECK(contains(message_of<InputError>([&] { StoreWriter::resume(file, header, contents); }), "base factors"));
+}
+
 TEST_CASE("a finished store is continued with a larger budget, tables and all") {
   const TemporaryDirectory directory;
   const auto file = directory / "job.h5";
@@ -137,6 +198,12 @@ TEST_CASE("rows that do not fit are refused before anything is written") {
   CHECK_THROWS_AS(writer.append({row}, make_generation(0, 1), ""), std::logic_error);
   CHECK_THROWS_AS(writer.append({make_row(1, 0)}, make_generation(0, 1), ""), std::logic_error);
   CHECK_THROWS_AS(writer.append({make_row(0, 0)}, make_generation(0, 2), ""), std::logic_error);
+  row = make_row(0, 0);
+  row.result.objectives.push_back(1.0);
+  CHECK_THROWS_AS(writer.append({row}, make_generation(0, 1), ""), std::logic_error);
+  StoreGeneration beyond = make_generation(0, 1);
+  beyond.frontier = {{1, {1.0}}};
+  CHECK_THROWS_AS(writer.append({make_row(0, 0)}, beyond, ""), std::logic_error);
   row = make_row(0, 0);
   row.result.windows.clear();
   writer.append({row}, make_generation(0, 1), "");
@@ -230,6 +297,10 @@ TEST_CASE("a store is read while another process writes it") {
     growths += contents.rows.size() > last;
     last = contents.rows.size();
     for (const StoreRow& row : contents.rows) REQUIRE(equal(row.result.first(), score(row.candidate, kScale, true)));
+    for (const StoreGeneration& generation : contents.generations) {
+      REQUIRE(generation.hypervolume == static_cast<double>(generation.evaluations));
+      REQUIRE(generation.frontier == std::vector<StorePoint>{{generation.best_id, {generation.best_objective}}});
+    }
     ++reads;
   }
   CHECK(status == 0);
