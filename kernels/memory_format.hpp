@@ -73,6 +73,7 @@ struct MemoryFormat {
     const std::int64_t padded = s.rows * round_up(widest, column_multiple) * bytes_of(activation);
     const std::int64_t quantised = fp8 ? s.rows * (widest + 4) : 0;
     const std::int64_t tile = std::min(s.rows, kLogitRows) * std::min(round_up(s.vocabulary, 128), kLogitColumns) * 4;
+    // A kernel that keeps no logits leaves 8 bytes per row and 256 entries instead: less, up to a million entries.
     const std::int64_t loss = tile + s.rows * 40;  // targets, states and values of the rows
     return std::max({ids, rotation_chunk, padded + quantised + kProductWorkspace, padded + loss + kProductWorkspace}) +
            kPoolGranularity;

@@ -23,8 +23,24 @@ void Table::add(const std::string& name, double seconds, double work, const char
   std::fflush(stdout);
 }
 
+void Table::attempt(const std::string& name, const std::function<void()>& measure) {
+  try {
+    measure();
+  } catch (const DeviceLost&) {
+    throw;
+  } catch (const std::exception& error) {
+    failed_ = true;
+    skip(name, std::string("FAILED: ") + error.what());
+  }
+  if (const cudaError_t status = cudaDeviceSynchronize(); status != cudaSuccess) {
+    throw DeviceLost(std::string("the context is lost since that line (") + cudaGetErrorName(status) +
+                     "): the lines after it were not measured; --only measures them one by one");
+  }
+}
+
 void Table::skip(const std::string& name, const std::string& why) const {
   std::printf("%-58s %s\n", name.c_str(), why.c_str());
+  std::fflush(stdout);
 }
 
 void Table::write_json(const std::string& device) const {
@@ -64,7 +80,8 @@ class Event {
 }  // namespace
 
 double median_seconds(const std::function<void()>& enqueue, int repeats) {
-  constexpr double kEnoughSeconds = 1.5;
+  constexpr double kWarmSeconds = 0.15;
+  constexpr double kEnoughSeconds = 1.0;
   constexpr double kBatchSeconds = 0.01;  // long enough that the gap before the first launch does not count
   const Event start;
   const Event stop;
@@ -75,7 +92,8 @@ double median_seconds(const std::function<void()>& enqueue, int repeats) {
     return stop.seconds_since(start) / batch;
   };
   enqueue();
-  const double once = time(1);
+  double once = time(1);
+  for (double warm = once; warm < kWarmSeconds; warm += once) once = time(1);
   const int batch = std::clamp(static_cast<int>(kBatchSeconds / once), 1, 100);
   std::vector<double> times;
   double total = 0.0;
@@ -85,6 +103,14 @@ double median_seconds(const std::function<void()>& enqueue, int repeats) {
   }
   std::sort(times.begin(), times.end());
   return times[times.size() / 2];
+}
+
+std::int64_t most_pool_bytes() {
+  cudaMemPool_t pool = nullptr;
+  std::uint64_t bytes = 0;
+  cuda::check(cudaDeviceGetDefaultMemPool(&pool, 0), "bench");
+  cuda::check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &bytes), "bench");
+  return static_cast<std::int64_t>(bytes);
 }
 
 std::vector<std::uint16_t> random_bf16(std::int64_t count, double deviation) {
@@ -105,17 +131,25 @@ std::vector<std::uint16_t> random_bf16(std::int64_t count, double deviation) {
 
 Random::Random(const Backend& backend, std::int64_t rows, std::int64_t cols, DType dtype, double deviation)
     : memory_(backend.allocate(rows * cols * bytes_of(dtype))), matrix_{memory_.get(), dtype, rows, cols} {
-  const std::vector<std::uint16_t> values = random_bf16(rows * cols, deviation);
-  backend.finish();
-  if (dtype == DType::bf16) {
-    cuda::check(cudaMemcpy(memory_.get(), values.data(), values.size() * sizeof(std::uint16_t), cudaMemcpyHostToDevice),
-                "random");
-    return;
+  const std::int64_t count = std::min(rows * cols, std::int64_t{1} << 22);
+  const std::vector<std::uint16_t> values = random_bf16(count, deviation);
+  std::vector<float> floats;
+  const void* source = values.data();
+  if (dtype == DType::f32) {
+    floats.resize(values.size());
+    convert_to_float(values.data(), DType::bf16, 0, count, floats.data());
+    source = floats.data();
   }
-  std::vector<float> floats(values.size());
-  convert_to_float(values.data(), DType::bf16, 0, rows * cols, floats.data());
-  cuda::check(cudaMemcpy(memory_.get(), floats.data(), floats.size() * sizeof(float), cudaMemcpyHostToDevice),
-              "random");
+  const std::int64_t bytes = rows * cols * bytes_of(dtype);
+  auto* memory = static_cast<char*>(memory_.get());
+  backend.finish();
+  std::int64_t filled = count * bytes_of(dtype);
+  cuda::check(cudaMemcpy(memory, source, static_cast<std::size_t>(filled), cudaMemcpyHostToDevice), "random");
+  for (; filled < bytes; filled *= 2) {
+    const auto more = static_cast<std::size_t>(std::min(filled, bytes - filled));
+    cuda::check(cudaMemcpy(memory + filled, memory, more, cudaMemcpyDeviceToDevice), "random");
+  }
+  cuda::check(cudaDeviceSynchronize(), "random");  // copies on the device do not wait
 }
 
 }  // namespace longrope::kernels::bench

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/bench/bench.hpp"
+#include "kernels/cuda/attention_cudnn.hpp"
 #include "kernels/cuda/attention_select.hpp"
 
 namespace longrope::kernels::bench {
@@ -50,7 +51,8 @@ void bench_attention(Table& table, const Anchors& anchors) {
       {128, 8 * kKilo, 128 * kKilo}, {128, 16 * kKilo, 64 * kKilo}, {128, 16 * kKilo, 128 * kKilo},
       {128, 8 * kKilo, kMega},       {64, 8 * kKilo, 8 * kKilo},    {64, 32 * kKilo, 32 * kKilo},
       {64, 8 * kKilo, 128 * kKilo},  {256, 8 * kKilo, 8 * kKilo},   {256, 32 * kKilo, 32 * kKilo},
-      {256, 8 * kKilo, 128 * kKilo},
+      {256, 8 * kKilo, 128 * kKilo}, {256, 16 * kKilo, 16 * kKilo}, {192, 16 * kKilo, 16 * kKilo},
+      {96, 16 * kKilo, 16 * kKilo},  {80, 16 * kKilo, 16 * kKilo},
   };
   const auto backend = make_cuda_backend(Precision::bf16);
   for (const Case& c : cases) {
@@ -75,12 +77,16 @@ void bench_attention(Table& table, const Anchors& anchors) {
     problem.out = out.get();
     for (const auto& implementation : cuda::attention_implementations()) {
       if (!asked(implementation)) continue;
-      if (!implementation.supports(problem)) {
-        table.skip(name(implementation), "not supported on this machine");
-        continue;
-      }
-      const double seconds = median_seconds([&] { implementation.run(problem, cuda::stream()); });
-      table.add(name(implementation), seconds, flops(c), "TFLOP/s", 1e12, anchors.gemm_flops, "gemm bf16 8192^3");
+      table.attempt(name(implementation), [&] {
+        if (!implementation.supports(problem)) {
+          table.skip(name(implementation), implementation.kind == cuda::AttentionKind::cudnn
+                                               ? cuda::attention_cudnn_refusal(problem)
+                                               : "not supported on this machine");
+          return;
+        }
+        const double seconds = median_seconds([&] { implementation.run(problem, cuda::stream()); });
+        table.add(name(implementation), seconds, flops(c), "TFLOP/s", 1e12, anchors.gemm_flops, "gemm bf16 8192^3");
+      });
     }
   }
 }

@@ -1,8 +1,11 @@
 // kernel_bench: rates of the CUDA backend's operations on this machine's device, random data, CUDA events, medians.
-// kernel_bench [--only SUBSTRING] [--json FILE]; exit code 77: no device.
+// kernel_bench [--only SUBSTRING] [--json FILE]; exit code 0: all measured, 1: something failed, 2: wrong usage, 77: no
+// device.
+#include <array>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <functional>
 
 #include "kernels/bench/bench.hpp"
 
@@ -30,12 +33,21 @@ int main(int argc, char** argv) {
                 static_cast<double>(device.total_bytes) / 1e9);
     bench::Table table(only, json);
     bench::Anchors anchors;
-    bench::bench_gemm(table, anchors);
-    bench::bench_memory(table, anchors);
-    bench::bench_nll(table, anchors);
-    bench::bench_attention(table, anchors);
+    const std::array parts{std::function([&] { bench::bench_gemm(table, anchors); }),
+                           std::function([&] { bench::bench_memory(table, anchors); }),
+                           std::function([&] { bench::bench_nll(table, anchors); }),
+                           std::function([&] { bench::bench_attention(table, anchors); })};
+    bool lost = false;
+    try {
+      for (const auto& part : parts) table.attempt("the rest of a part", part);
+      std::printf("device memory: at most %.1f GB taken at once\n",
+                  static_cast<double>(bench::most_pool_bytes()) / 1e9);
+    } catch (const bench::DeviceLost& error) {
+      std::printf("STOP  %s\n", error.what());
+      lost = true;
+    }
     table.write_json(device.name);
-    return 0;
+    return lost || table.failed() ? 1 : 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

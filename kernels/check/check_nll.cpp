@@ -1,11 +1,13 @@
 // The fused LM head and cross-entropy.
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "kernels/backend.hpp"
 #include "kernels/check/device_data.hpp"
 #include "kernels/check/harness.hpp"
 #include "kernels/check/reference.hpp"
+#include "kernels/cuda/loss.hpp"
 
 namespace longrope::kernels::check {
 namespace {
@@ -34,6 +36,32 @@ struct Problem {
     return nll;
   }
 
+  /// By one implementation, on operands between guard zones.
+  Doubles run(const cuda::LossImplementation& implementation, Result& result) const {
+    const cuda::Device device(0);
+    const cuda::Uploader uploader(device);
+    const cuda::Gemm gemm(device);
+    const DeviceData input(rows, hidden, DType::bf16, x);
+    const DeviceData weights(vocabulary, hidden, DType::bf16, weight);
+    std::vector<float> words(targets.size());
+    std::memcpy(words.data(), targets.data(), targets.size() * sizeof(float));
+    const DeviceData ids(rows, 1, DType::f32, words);
+    const DeviceData out(rows, 2, DType::f32);  // doubles
+    implementation.run({device, uploader, gemm}, {.x = input.data(),
+                                                  .weight = weights.data(),
+                                                  .targets = static_cast<const std::int32_t*>(ids.data()),
+                                                  .nll = static_cast<double*>(out.data()),
+                                                  .rows = rows,
+                                                  .columns = hidden,
+                                                  .vocabulary = vocabulary});
+    device.finish("check");
+    result.expect(out.guards_intact(), "neighbours");
+    const auto bytes = out.bits();
+    Doubles nll(static_cast<std::size_t>(rows));
+    std::memcpy(nll.data(), bytes.data(), bytes.size());
+    return nll;
+  }
+
   double expected(std::int64_t row) const {
     const Doubles logits = product(Doubles(x.begin() + row * hidden, x.begin() + (row + 1) * hidden), reference_weight,
                                    {}, 1, hidden, vocabulary);
@@ -47,10 +75,14 @@ struct Problem {
   std::unique_ptr<LmHead> head;
 };
 
+/// `implementation`, or if null what the backend chooses.
 void check_problem(const Backend& backend, std::int64_t rows, std::int64_t hidden, std::int64_t vocabulary,
-                   Result& result) {
+                   Result& result, const cuda::LossImplementation* implementation = nullptr) {
   const Problem problem(backend, rows, hidden, vocabulary);
-  const Doubles all = problem.run(backend);
+  const auto run = [&] {
+    return implementation == nullptr ? problem.run(backend) : problem.run(*implementation, result);
+  };
+  const Doubles all = run();
   Doubles values;
   Doubles expected;
   const std::int64_t stride = rows * vocabulary > 2000000 ? rows / 7 : 1;  // the reference is slow
@@ -65,16 +97,17 @@ void check_problem(const Backend& backend, std::int64_t rows, std::int64_t hidde
   bool written = true;
   for (const double value : all) written = written && std::isfinite(value) && value >= 0.0;
   result.expect(written, "every row is written, " + what);
-  result.expect(problem.run(backend) == all, "the same bits again, " + what);
+  result.expect(run() == all, "the same bits again, " + what);
 }
 
-void check_not_finite(const Backend& backend, Result& result) {
+void check_not_finite(const Backend& backend, Result& result,
+                      const cuda::LossImplementation* implementation = nullptr) {
   Problem problem(backend, 33, 64, 9000);
   const float infinity = std::numeric_limits<float>::infinity();
   problem.x[at(3, 64, 5)] = infinity;
   problem.x[at(7, 64, 0)] = -infinity;
   problem.x[at(11, 64, 63)] = std::numeric_limits<float>::quiet_NaN();
-  const Doubles nll = problem.run(backend);
+  const Doubles nll = implementation == nullptr ? problem.run(backend) : problem.run(*implementation, result);
   for (std::int64_t row = 0; row < 33; ++row) {
     const bool poisoned = row == 3 || row == 7 || row == 11;
     const double value = nll[static_cast<std::size_t>(row)];
@@ -103,6 +136,33 @@ void check_nll(Harness& harness) {
   });
   harness.group("nll, more rows than a block", [&](Result& r) { check_problem(*backend, 8200, 64, 300, r); });
   harness.group("nll, not finite", [&](Result& r) { check_not_finite(*backend, r); });
+  for (const cuda::LossImplementation& implementation : cuda::loss_implementations()) {
+    const std::string name = std::string("nll by ") + implementation.name;
+    if (!implementation.supports({.rows = 1, .columns = 8, .vocabulary = 1})) {
+      harness.skip(name, "not supported on this machine");
+      continue;
+    }
+    harness.group(name + ", rows", [&](Result& r) {
+      for (const std::int64_t rows : {1, 31, 127, 128, 129, 255, 256, 257, 600}) {
+        check_problem(*backend, rows, 136, 700, r, &implementation);
+      }
+    });
+    harness.group(name + ", vocabularies", [&](Result& r) {
+      for (const std::int64_t vocabulary : {1, 2, 255, 256, 257, 8191, 8192, 8193, 40000}) {
+        check_problem(*backend, 33, 72, vocabulary, r, &implementation);
+      }
+    });
+    harness.group(name + ", columns", [&](Result& r) {
+      for (const std::int64_t columns : {8, 56, 64, 128, 200, 1032, 4096}) {
+        check_problem(*backend, 140, columns, 513, r, &implementation);
+      }
+    });
+    harness.group(name + ", many tiles", [&](Result& r) {
+      check_problem(*backend, 8200, 64, 300, r, &implementation);
+      check_problem(*backend, 2500, 256, 32001, r, &implementation);
+    });
+    harness.group(name + ", not finite", [&](Result& r) { check_not_finite(*backend, r, &implementation); });
+  }
 }
 
 }  // namespace longrope::kernels::check

@@ -1,4 +1,4 @@
-// Which attention problems cuDNN is asked to solve, and which of them share a plan or a compiled kernel.
+// Which attention problems cuDNN is asked to solve, and which of them share a plan or a trial.
 #pragma once
 
 #include <compare>
@@ -22,7 +22,7 @@ struct CudnnAttentionShape {
   auto operator<=>(const CudnnAttentionShape&) const = default;
 };
 
-/// The shapes that one compiled kernel serves: any number of rows (above one) and keys.
+/// The shapes that stand or fall with one trial: any number of rows (above one) and keys.
 struct CudnnAttentionFamily {
   std::int64_t heads = 0;
   std::int64_t kv_heads = 0;

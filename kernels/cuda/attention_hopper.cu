@@ -32,25 +32,15 @@ bool with_config(std::int64_t head_dim, Use&& use) {
   }
 }
 
-bool is_hopper() {
-  int device = 0;
-  int major = 0;
-  int minor = 0;
-  const bool known = cudaGetDevice(&device) == cudaSuccess &&
-                     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-                     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess;
-  if (!known) cudaGetLastError();
-  return known && major == 9 && minor == 0;
-}
-
 }  // namespace
 
 bool attention_hopper_supports(const AttentionProblem& problem) {
   constexpr std::int64_t kMostKeys = std::int64_t{1} << 30;  // TMA coordinates are 32-bit
   const bool shape = problem.rows > 0 && problem.first_position >= 0 && problem.keys() <= kMostKeys &&
                      problem.kv_heads > 0 && problem.heads % problem.kv_heads == 0;
-  return shape && is_hopper() && tensor_maps_available() &&
-         with_config(problem.head_dim, [](auto config) { return hopper::kernel_present<decltype(config)>(); });
+  return shape && hopper::is_hopper() && tensor_maps_available() && with_config(problem.head_dim, [](auto config) {
+           return hopper::kernel_present(hopper::attention_hopper_kernel<decltype(config)>);
+         });
 }
 
 void attention_hopper(const AttentionProblem& problem, cudaStream_t stream) {

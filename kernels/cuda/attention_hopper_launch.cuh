@@ -10,20 +10,10 @@
 #include "kernels/cuda/attention.hpp"
 #include "kernels/cuda/attention_hopper_kernel.cuh"
 #include "kernels/cuda/check.hpp"
+#include "kernels/cuda/hopper_host.cuh"
 #include "kernels/cuda/tensor_map.hpp"
 
 namespace longrope::kernels::cuda::hopper {
-
-/// Whether this build carries the kernel's sm_90a code and the driver has it for the current device.
-template <class Config>
-bool kernel_present() {
-  cudaFuncAttributes attributes{};
-  if (cudaFuncGetAttributes(&attributes, attention_hopper_kernel<Config>) != cudaSuccess) {
-    cudaGetLastError();
-    return false;
-  }
-  return attributes.sharedSizeBytes > 0;  // the empty kernel of other architectures has none
-}
 
 template <class Config>
 AttentionArguments arguments_of(const AttentionProblem& problem, const AttentionSchedule& schedule) {

@@ -1,14 +1,13 @@
 #include "kernels/cuda/attention_select.hpp"
 
-#include <array>
+#include <algorithm>
+#include <string>
 
 #include "kernels/check.hpp"
 
 namespace longrope::kernels::cuda {
 namespace {
 
-// The order is that of their measured rates on an H200 (experiments/benchmarks/gpu/RESULTS.md); elsewhere the first
-// that can.
 constexpr std::array kImplementations{
     AttentionImplementation{AttentionKind::hopper, "hopper", attention_hopper_supports, attention_hopper},
     AttentionImplementation{AttentionKind::cudnn, "cudnn", attention_cudnn_supports, attention_cudnn},
@@ -16,14 +15,41 @@ constexpr std::array kImplementations{
     AttentionImplementation{AttentionKind::plain, "plain", attention_plain_supports, attention_plain},
 };
 
+/// Whether what cuDNN's kernels gain over the portable one pays for its plan, 0.1 to 1 s for every number of rows and
+/// keys: with 4k rows and keys, after about a thousand runs (32 layers, 30 windows).
+bool outweighs_a_plan(const AttentionProblem& problem) {
+  constexpr std::int64_t kScores = std::int64_t{1} << 24;
+  const std::int64_t seen =
+      problem.sliding_window > 0 ? std::min(problem.sliding_window, problem.keys()) : problem.keys();
+  return seen > 0 && problem.rows >= (kScores + seen - 1) / seen;
+}
+
 }  // namespace
 
 std::span<const AttentionImplementation> attention_implementations() { return kImplementations; }
 
+// Causal TFLOP/s on an H200 (cuDNN 9.19; heads 32/8):
+//   head_dim  rows x keys   hopper               cudnn   portable
+//   64        16k x 16k     566 (32k x 32k)      476
+//   80        16k x 16k                          438
+//   96        16k x 16k     runs it as 128       520
+//   128       32k x 32k     655 (at best 725)    697     415
+//   128       16k x 128k    657                  587
+//   192       16k x 16k                          703
+//   256       16k x 16k     676 (at best 726)    732
+std::array<AttentionKind, 4> attention_preference(const AttentionProblem& problem) {
+  using enum AttentionKind;
+  if (!outweighs_a_plan(problem)) return {hopper, portable, cudnn, plain};
+  if (problem.head_dim == 64 || problem.head_dim == 128) return {hopper, cudnn, portable, plain};
+  return {cudnn, hopper, portable, plain};
+}
+
 const AttentionImplementation& choose_attention(std::span<const AttentionImplementation> implementations,
                                                 const AttentionProblem& problem) {
-  for (const AttentionImplementation& implementation : implementations) {
-    if (implementation.supports(problem)) return implementation;
+  for (const AttentionKind kind : attention_preference(problem)) {
+    for (const AttentionImplementation& implementation : implementations) {
+      if (implementation.kind == kind && implementation.supports(problem)) return implementation;
+    }
   }
   throw InputError("[attention] head_dim must be in 1 .. 256 but got " + std::to_string(problem.head_dim));
 }

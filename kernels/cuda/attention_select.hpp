@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -10,7 +11,7 @@
 
 namespace longrope::kernels::cuda {
 
-enum class AttentionKind : std::uint8_t { cudnn, hopper, portable, plain };
+enum class AttentionKind : std::uint8_t { hopper, cudnn, portable, plain };
 
 struct AttentionImplementation {
   AttentionKind kind;
@@ -19,10 +20,15 @@ struct AttentionImplementation {
   void (*run)(const AttentionProblem&, cudaStream_t);
 };
 
-/// All implementations, the fastest first.
+/// All implementations, one of each kind, in the order of the kinds.
 std::span<const AttentionImplementation> attention_implementations();
 
-/// The first of `implementations` that supports the problem. Throws InputError if none does.
+/// The kinds in the order in which they are asked to solve a problem, the fastest first. Depends on the problem's shape
+/// alone, so that equal chunks give equal bits. Touches no device.
+std::array<AttentionKind, 4> attention_preference(const AttentionProblem& problem);
+
+/// Of `implementations`, the one that attention_preference names first among those that support the problem. Throws
+/// InputError if none does.
 const AttentionImplementation& choose_attention(std::span<const AttentionImplementation> implementations,
                                                 const AttentionProblem& problem);
 

@@ -33,6 +33,18 @@ __device__ __forceinline__ void barrier_arrive(std::uint64_t& barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&barrier)) : "memory");
 }
 
+/// Arrives at the same barrier of another block of the cluster (or of this one).
+__device__ __forceinline__ void barrier_arrive_at(std::uint64_t& barrier, int rank) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 there;\n"
+      "mapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
+      "}" ::"r"(shared_address(&barrier)),
+      "r"(rank)
+      : "memory");
+}
+
 /// Arrives and announces `bytes` that copies will deliver in this phase.
 __device__ __forceinline__ void barrier_arrive_expect(std::uint64_t& barrier, std::uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(&barrier)), "r"(bytes)
@@ -80,6 +92,20 @@ __device__ __forceinline__ void named_barrier_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+// ---- Clusters: blocks that run together and reach each other's shared memory.
+
+__device__ __forceinline__ int cluster_rank() {
+  std::uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return static_cast<int>(rank);
+}
+
+/// All threads of all blocks of the cluster, converged or not.
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+}
+
 // ---- TMA.
 
 __device__ __forceinline__ void prefetch_tensor_map(const CUtensorMap& map) {
@@ -94,6 +120,17 @@ __device__ __forceinline__ void copy_box(std::uint32_t destination, const CUtens
       "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::
           "r"(destination),
       "l"(reinterpret_cast<std::uint64_t>(&map)), "r"(shared_address(&barrier)), "r"(x), "r"(y), "r"(z)
+      : "memory");
+}
+
+/// The same, to the same place in every block of the cluster whose bit is set in `blocks`, counting on each one's
+/// barrier.
+__device__ __forceinline__ void copy_box_to(std::uint16_t blocks, std::uint32_t destination, const CUtensorMap& map,
+                                            std::uint64_t& barrier, int x, int y, int z) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
+      " [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(destination),
+      "l"(reinterpret_cast<std::uint64_t>(&map)), "r"(shared_address(&barrier)), "r"(x), "r"(y), "r"(z), "h"(blocks)
       : "memory");
 }
 

@@ -25,6 +25,14 @@ namespace longrope::kernels::cuda::hopper {
   ", "                                                                               \
   "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
   "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define LONGROPE_R128                                                                \
+  LONGROPE_R64                                                                       \
+  ", "                                                                               \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
+  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, " \
+  "%110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, "   \
+  "%123, %124, %125, %126, %127"
 #define LONGROPE_WGMMA_SS(kN, kCount, registers, a, b, s, ...)                                            \
   template <>                                                                                             \
   struct Wgmma<kN> : WgmmaRs<kN> {                                                                        \
@@ -59,9 +67,12 @@ LONGROPE_WGMMA_RS(64, 32, LONGROPE_R32, "%32", "%33", "%34", "%35", "%36", LONGR
 LONGROPE_WGMMA_RS(128, 64, LONGROPE_R64, "%64", "%65", "%66", "%67", "%68", LONGROPE_D32(d, 0), LONGROPE_D32(d, 32))
 LONGROPE_WGMMA_SS(64, 32, LONGROPE_R32, "%32", "%33", "%34", LONGROPE_D32(d, 0))
 LONGROPE_WGMMA_SS(128, 64, LONGROPE_R64, "%64", "%65", "%66", LONGROPE_D32(d, 0), LONGROPE_D32(d, 32))
+LONGROPE_WGMMA_SS(256, 128, LONGROPE_R128, "%128", "%129", "%130", LONGROPE_D32(d, 0), LONGROPE_D32(d, 32),
+                  LONGROPE_D32(d, 64), LONGROPE_D32(d, 96))
 
 #undef LONGROPE_WGMMA_SS
 #undef LONGROPE_WGMMA_RS
+#undef LONGROPE_R128
 #undef LONGROPE_R64
 #undef LONGROPE_R32
 #undef LONGROPE_D32

@@ -83,4 +83,14 @@ struct LogitTile {
 };
 void launch_logit_sums(const LogitTile& tile, cudaStream_t stream);
 
+/// What a row's softmax normaliser takes from a tile of logits: sum of exp(logit - max), NaN if one was not finite.
+struct LogitPartial {
+  float max;
+  float sum;
+};
+
+/// nll [rows] from the partials [tiles, rows] and the targets' logits [rows]; NaN if a logit was not finite.
+void launch_combine_partials(const LogitPartial* partials, const float* target_logits, std::int64_t rows,
+                             std::int64_t tiles, double* nll, cudaStream_t stream);
+
 }  // namespace longrope::kernels::cuda

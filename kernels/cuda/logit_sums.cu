@@ -15,6 +15,16 @@ __global__ void __launch_bounds__(kThreads) logit_sums_kernel(const LogitTile ti
   const std::int64_t row = blockIdx.x;
   const float* logits = tile.logits + row * tile.stride;
   const float lowest = -__int_as_float(0x7F800000);
+  // What the first thread will need at the end: asked for now, it arrives with the logits.
+  LogitState before{};
+  bool has_target = false;
+  float target = 0.0F;
+  if (threadIdx.x == 0) {
+    const std::int64_t column = tile.targets[row] - tile.first_entry;
+    has_target = column >= 0 && column < tile.count;
+    if (has_target) target = logits[column];
+    if (tile.first_entry > 0) before = tile.states[row];
+  }
   float x[kVectors][4];
   float max = lowest;
   float poison = 0.0F;  // 0 while all logits are finite, NaN after one that is not
@@ -50,12 +60,8 @@ __global__ void __launch_bounds__(kThreads) logit_sums_kernel(const LogitTile ti
   sum = block_reduce<Add, kThreads>(sum);
   if (threadIdx.x != 0) return;
 
-  LogitState state{static_cast<double>(max), static_cast<double>(sum), 0.0};
-  const std::int64_t column = tile.targets[row] - tile.first_entry;
-  const bool has_target = column >= 0 && column < tile.count;
-  if (has_target) state.target = static_cast<double>(logits[column]);
+  LogitState state{static_cast<double>(max), static_cast<double>(sum), static_cast<double>(target)};
   if (tile.first_entry > 0) {
-    const LogitState before = tile.states[row];
     if (!has_target) state.target = before.target;
     if (before.max > state.max) {
       state.sum = before.sum + state.sum * exp(state.max - before.max);

@@ -70,7 +70,7 @@ class CudaLinear final : public Linear {
   DeviceMemory bias_f32_, bias_bf16_;
 };
 
-/// The output projection and the loss in one op. Logits exist for one tile of rows x vocabulary at a time, in float32.
+/// The output projection and the loss in one op. Logits exist for a tile of rows x vocabulary at a time, in float32.
 class CudaLmHead final : public LmHead {
  public:
   CudaLmHead(const Context& context, ConstMatrix weight);
@@ -84,7 +84,6 @@ class CudaLmHead final : public LmHead {
   std::int64_t vocabulary_;
   std::int64_t hidden_;
   std::int64_t padded_hidden_;
-  std::int64_t tile_;  ///< vocabulary entries of a tile: all tiles but the last have as many
   DeviceMemory weight_;
 };
 

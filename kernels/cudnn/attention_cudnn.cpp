@@ -2,10 +2,10 @@
 
 #include <cstdint>
 #include <exception>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -20,9 +20,10 @@ namespace longrope::kernels::cuda {
 namespace {
 
 constexpr const char* kWhere = "attention";
-constexpr std::size_t kMostPlans = 1024;  // a 2M-token window in chunks of 16384 rows needs 128
+// Plans kept for one device, those used last: a 2M-token window in chunks of 16384 rows needs 128.
+constexpr std::size_t kMostPlans = 256;
 
-// cuDNN on one device: its handle, and every plan compiled so far. A mutex serialises the threads of that device: they
+// cuDNN on one device: its handle, and the plans in use. A mutex serialises the threads of that device: they
 // share the handle, which holds the stream, and a run only enqueues.
 class DeviceCudnn {
  public:
@@ -35,8 +36,9 @@ class DeviceCudnn {
     const std::lock_guard lock(mutex_);
     if (const auto known = refusals_.find(shape); known != refusals_.end()) return known->second;
     try {
-      plan(shape);
-      return trial(cudnn_attention_family(shape));
+      std::string found = trial(cudnn_attention_family(shape));
+      if (found.empty()) plan(shape);
+      return found;
     } catch (const RuntimeError& error) {
       return refusals_.emplace(shape, error.what()).first->second;
     }
@@ -83,35 +85,34 @@ class DeviceCudnn {
   }
 
   const CudnnAttentionPlan& plan(const CudnnAttentionShape& shape) {
-    if (const auto found = plans_.find(shape); found != plans_.end()) return *found->second;
-    if (plans_.size() >= kMostPlans) {
-      check(cudaDeviceSynchronize(), kWhere);  // none of them may still be running
-      plans_.clear();
+    const auto found = places_.find(shape);
+    if (found != places_.end()) {
+      plans_.splice(plans_.begin(), plans_, found->second);
+      return plans_.front().plan;
     }
-    return *plans_.emplace(shape, compile(shape)).first->second;
+    CudnnAttentionPlan compiled(api_, CudnnTarget{.handle = handle_}, shape);
+    if (plans_.size() >= kMostPlans) {
+      check(cudaDeviceSynchronize(), kWhere);  // it may still be running
+      places_.erase(plans_.back().shape);
+      plans_.pop_back();
+    }
+    plans_.push_front({shape, std::move(compiled)});
+    places_[shape] = plans_.begin();
+    return plans_.front().plan;
   }
 
-  std::unique_ptr<CudnnAttentionPlan> compile(const CudnnAttentionShape& shape) {
-    const CudnnTarget target{.handle = handle_};
-    const CudnnAttentionFamily family = cudnn_attention_family(shape);
-    if (CudnnKernelCache::offered_by(api_) && !exact_.contains(family)) {
-      try {
-        return std::make_unique<CudnnAttentionPlan>(api_, target, shape, &kernels_[family]);
-      } catch (const RuntimeError&) {
-        exact_.insert(family);
-      }
-    }
-    return std::make_unique<CudnnAttentionPlan>(api_, target, shape, nullptr);
-  }
+  struct ShapePlan {
+    CudnnAttentionShape shape;
+    CudnnAttentionPlan plan;
+  };
 
   const CudnnApi& api_;
   cudnnHandle_t handle_ = nullptr;
   std::mutex mutex_;
-  std::map<CudnnAttentionFamily, CudnnKernelCache> kernels_;  // outlive the plans that use them
-  std::map<CudnnAttentionShape, std::unique_ptr<CudnnAttentionPlan>> plans_;
+  std::list<ShapePlan> plans_;  // the one used last comes first
+  std::map<CudnnAttentionShape, std::list<ShapePlan>::iterator> places_;
   std::map<CudnnAttentionShape, std::string> refusals_;
   std::map<CudnnAttentionFamily, std::string> trials_;
-  std::set<CudnnAttentionFamily> exact_;  // whose kernels this cuDNN compiles for one number of rows and keys only
 };
 
 // The current device's state, made at its first use. The states are a cache that outlives every caller and are never

@@ -110,7 +110,7 @@ class Builder {
     return select(scores, seen);
   }
 
-  CudnnAttentionGraph finish(const CudnnTarget& target, bool any_length) {
+  CudnnAttentionGraph finish(const CudnnTarget& target) {
     CudnnDescriptor graph(api_, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, kWhere);
     std::vector<cudnnBackendDescriptor_t> operations;
     for (const std::size_t index : operations_) operations.push_back(descriptors_[index].get());
@@ -119,7 +119,6 @@ class Builder {
     if (target.handle != nullptr) {
       graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &target.handle);
     }
-    if (any_length) graph.set(CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED, true);
     graph.finalize();
     descriptors_.push_back(std::move(graph));
     return {.descriptors = std::move(descriptors_),
@@ -181,7 +180,7 @@ class Builder {
 }  // namespace
 
 CudnnAttentionGraph build_cudnn_attention_graph(const CudnnApi& api, const CudnnTarget& target,
-                                                const CudnnAttentionShape& shape, bool any_length) {
+                                                const CudnnAttentionShape& shape) {
   const auto [heads, kv_heads, head_dim, rows, keys, window] = shape;
   const std::int64_t token = heads * head_dim;        // elements from one row of q to the next
   const std::int64_t kv_token = kv_heads * head_dim;  // the same in k and v
@@ -208,7 +207,7 @@ CudnnAttentionGraph build_cudnn_attention_graph(const CudnnApi& api, const Cudnn
   graph.pointwise(CUDNN_POINTWISE_ADD, CUDNN_DATA_FLOAT, CUDNN_DATA_FLOAT, maximum, &log_sum);
   const Tensor p = graph.pointwise(CUDNN_POINTWISE_DIV, CUDNN_DATA_FLOAT, CUDNN_DATA_BFLOAT16, weight, &sum);
   graph.matmul(p, v, out);
-  return graph.finish(target, any_length);
+  return graph.finish(target);
 }
 
 }  // namespace longrope::kernels::cuda

@@ -27,9 +27,8 @@ struct CudnnAttentionGraph {
   const CudnnDescriptor& operation_graph() const { return descriptors.back(); }
 };
 
-/// any_length: let the kernels compiled for this graph serve other `rows` and `keys` too (cuDNN 9.18 and newer).
 /// Throws RuntimeError with cuDNN's words when it refuses a tensor, an operation or the graph.
 CudnnAttentionGraph build_cudnn_attention_graph(const CudnnApi& api, const CudnnTarget& target,
-                                                const CudnnAttentionShape& shape, bool any_length);
+                                                const CudnnAttentionShape& shape);
 
 }  // namespace longrope::kernels::cuda

@@ -67,16 +67,9 @@ std::vector<std::int64_t> cudnn_kernel_uids(std::string_view plan) {
   return uids;
 }
 
-CudnnAttentionPlan::CudnnAttentionPlan(const CudnnApi& api, const CudnnTarget& target, const CudnnAttentionShape& shape,
-                                       CudnnKernelCache* cache)
+CudnnAttentionPlan::CudnnAttentionPlan(const CudnnApi& api, const CudnnTarget& target, const CudnnAttentionShape& shape)
     : api_(&api) {
-  CudnnAttentionGraph graph = build_cudnn_attention_graph(api, target, shape, cache != nullptr);
-  if (cache != nullptr && !cache->descriptor_) {
-    CudnnDescriptor kernels(api, CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR, kWhere);
-    kernels.set(CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH, graph.operation_graph());
-    kernels.finalize();
-    cache->descriptor_.emplace(std::move(kernels));
-  }
+  CudnnAttentionGraph graph = build_cudnn_attention_graph(api, target, shape);
   std::string refusals;
   for (CudnnDescriptor& engine : propose_engines(api, target, graph.operation_graph())) {
     try {
@@ -88,7 +81,6 @@ CudnnAttentionPlan::CudnnAttentionPlan(const CudnnApi& api, const CudnnTarget& t
         plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *target.device_properties);
       }
       plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, engine);
-      if (cache != nullptr) plan.set(CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE, *cache->descriptor_);
       plan.finalize();
       refuse_internal_arguments(plan, graph.internal_uids);
       workspace_bytes_ = plan.get_int64(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);

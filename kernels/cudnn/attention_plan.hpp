@@ -6,7 +6,6 @@
 
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -30,34 +29,18 @@ struct CudnnAttentionPointers {
   void* workspace = nullptr;  ///< workspace_bytes() of them; may be null when that is 0
 };
 
-/// Compiled kernels that plans of one shape family share: same heads, kv_heads, head_dim, and alike in having a window
-/// or not and one row or more. The first plan compiles (about a second), the next ones of other rows and keys find the
-/// kernel here (about a millisecond). Move-only. Not for concurrent use.
-/// Source: cuDNN, "Dynamic shapes and kernel cache"; for attention since 9.18 (cudnn-frontend 1.18 release notes).
-class CudnnKernelCache {
- public:
-  /// Whether this cuDNN shares attention kernels between lengths.
-  static bool offered_by(const CudnnApi& api) { return api.version() >= 91801; }
-
- private:
-  friend class CudnnAttentionPlan;
-  std::optional<CudnnDescriptor> descriptor_;  // made with the first graph
-};
-
 /// The tensors whose addresses or values a plan's kernels take, from cuDNN's own description of the plan: a JSON text
 /// in whose "kernelParams" each argument that a run sets carries a "uid" (cuDNN's workspace has one of its own). Empty
 /// when the text has no such part.
 std::vector<std::int64_t> cudnn_kernel_uids(std::string_view plan);
 
-/// A finalised execution plan. Move-only. Running it only enqueues work on the handle's stream.
+/// A finalised execution plan of one shape. Move-only. Running it only enqueues work on the handle's stream.
 class CudnnAttentionPlan {
  public:
   /// Builds the graph, asks cuDNN's heuristic (mode A) for engines and takes the first that compiles to kernels that
-  /// need nothing but what run() supplies.
-  /// `cache`, if not null, is that of the shape's family: precondition CudnnKernelCache::offered_by(api). Throws
-  /// RuntimeError when the graph is refused or no engine compiles it.
-  CudnnAttentionPlan(const CudnnApi& api, const CudnnTarget& target, const CudnnAttentionShape& shape,
-                     CudnnKernelCache* cache);
+  /// need nothing but what run() supplies. Takes 0.1 to 1 s. Throws RuntimeError when the graph is refused or no engine
+  /// compiles it.
+  CudnnAttentionPlan(const CudnnApi& api, const CudnnTarget& target, const CudnnAttentionShape& shape);
 
   /// Device bytes one run needs; runs that overlap in time need a workspace each.
   std::int64_t workspace_bytes() const { return workspace_bytes_; }

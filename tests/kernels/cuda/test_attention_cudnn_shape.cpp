@@ -1,4 +1,4 @@
-// Which problems cuDNN is asked to solve, and which of them share a plan or a compiled kernel.
+// Which problems cuDNN is asked to solve, and which of them share a plan or a trial.
 #include "kernels/cuda/attention_cudnn.hpp"
 #include "kernels/cuda/attention_cudnn_shape.hpp"
 #include "kernels/cuda/attention_rule.hpp"
@@ -69,7 +69,7 @@ TEST_CASE("one row has no window but fewer keys", "[cuda][attention]") {
   CHECK(cudnn_attention_shape(problem_of(2, 200, 50)).sliding_window == 50);
 }
 
-TEST_CASE("chunks of one context share a compiled kernel, not a plan", "[cuda][attention]") {
+TEST_CASE("chunks of one context share a trial, not a plan", "[cuda][attention]") {
   const auto shape = [](std::int64_t rows, std::int64_t first, std::int64_t window) {
     return cudnn_attention_shape(problem_of(rows, first, window));
   };

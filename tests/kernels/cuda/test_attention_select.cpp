@@ -1,4 +1,5 @@
 // The choice among attention implementations and the plans of the CUDA backend that need no device.
+#include <algorithm>
 #include <array>
 #include <set>
 #include <string>
@@ -24,13 +25,38 @@ AttentionProblem of_head_dim(std::int64_t head_dim) {
 
 }  // namespace
 
-TEST_CASE("the first implementation that supports the problem is chosen", "[cuda]") {
+TEST_CASE("of the implementations that support a problem the preferred one is chosen", "[cuda]") {
   const std::array<AttentionImplementation, 3> all{{{AttentionKind::cudnn, "a", never, run},
-                                                    {AttentionKind::hopper, "b", only_128, run},
-                                                    {AttentionKind::plain, "c", up_to_256, run}}};
+                                                    {AttentionKind::plain, "b", up_to_256, run},
+                                                    {AttentionKind::hopper, "c", only_128, run}}};
   CHECK(choose_attention(all, of_head_dim(128)).kind == AttentionKind::hopper);
   CHECK(choose_attention(all, of_head_dim(64)).kind == AttentionKind::plain);
   CHECK_THROWS_AS(choose_attention(all, of_head_dim(300)), longrope::InputError);
+}
+
+TEST_CASE("cuDNN is preferred where it is faster and its plan pays", "[cuda]") {
+  const auto first = [](std::int64_t head_dim, std::int64_t rows, std::int64_t keys, std::int64_t window) {
+    AttentionProblem problem = of_head_dim(head_dim);
+    problem.rows = rows;
+    problem.first_position = keys - rows;
+    problem.sliding_window = window;
+    std::array<AttentionKind, 4> order = attention_preference(problem);
+    CHECK(order.back() == AttentionKind::plain);
+    const AttentionKind preferred = order.front();
+    std::sort(order.begin(), order.end());
+    CHECK(std::unique(order.begin(), order.end()) == order.end());
+    return preferred;
+  };
+  for (const std::int64_t head_dim : {80, 96, 192, 256}) {
+    CHECK(first(head_dim, 4096, 4096, 0) == AttentionKind::cudnn);
+    CHECK(first(head_dim, 4095, 4096, 0) == AttentionKind::hopper);
+    CHECK(first(head_dim, 1, 16777215, 0) == AttentionKind::hopper);
+    CHECK(first(head_dim, 4096, 2000000, 4095) == AttentionKind::hopper);
+    CHECK(first(head_dim, 4096, 4096, 2000000) == AttentionKind::cudnn);
+  }
+  for (const std::int64_t head_dim : {64, 128}) {
+    CHECK(first(head_dim, 16384, 131072, 0) == AttentionKind::hopper);
+  }
 }
 
 TEST_CASE("every implementation is listed once and plain comes last", "[cuda]") {

@@ -29,16 +29,14 @@ TEST_CASE("cuDNN accepts every operation of the attention graph", "[cuda][cudnn]
     WARN("no cuDNN here: " << api.reason());
     return;
   }
-  for (const bool any_length : {false, CudnnKernelCache::offered_by(api)}) {
-    for (const CudnnAttentionShape& shape :
-         {CudnnAttentionShape{32, 8, 128, 4096, 4096, 0}, CudnnAttentionShape{32, 8, 128, 16384, 131072, 0},
-          CudnnAttentionShape{9, 3, 80, 300, 1300, 100}, CudnnAttentionShape{4, 1, 256, 1, 1001, 0}}) {
-      const CudnnAttentionGraph graph = build_cudnn_attention_graph(api, CudnnTarget{}, shape, any_length);
-      // keys, rows, -inf; the window's edge, -inf; one row has no mask
-      CHECK(graph.scalars.size() == (shape.rows == 1 ? 0U : shape.sliding_window > 0 ? 5U : 3U));
-      for (const CudnnScalar& scalar : graph.scalars) {
-        CHECK(std::count(graph.internal_uids.begin(), graph.internal_uids.end(), scalar.uid) == 0);
-      }
+  for (const CudnnAttentionShape& shape :
+       {CudnnAttentionShape{32, 8, 128, 4096, 4096, 0}, CudnnAttentionShape{32, 8, 128, 16384, 131072, 0},
+        CudnnAttentionShape{9, 3, 80, 300, 1300, 100}, CudnnAttentionShape{4, 1, 256, 1, 1001, 0}}) {
+    const CudnnAttentionGraph graph = build_cudnn_attention_graph(api, CudnnTarget{}, shape);
+    // keys, rows, -inf; the window's edge, -inf; one row has no mask
+    CHECK(graph.scalars.size() == (shape.rows == 1 ? 0U : shape.sliding_window > 0 ? 5U : 3U));
+    for (const CudnnScalar& scalar : graph.scalars) {
+      CHECK(std::count(graph.internal_uids.begin(), graph.internal_uids.end(), scalar.uid) == 0);
     }
   }
 }
