@@ -92,7 +92,8 @@ double AutoStrategy::trust_radius(std::span<const Individual> told, std::int32_t
       if (!told[k].raced_out && less_nan_last(values[k], best)) best = values[k];
     }
     if (g <= tuning_.family_generations) continue;
-    radius = best < before - tuning_.success ? std::min(radius * tuning_.grow, tuning_.largest_radius) : radius * tuning_.shrink;
+    radius = best < before - tuning_.success ? std::min(radius * tuning_.grow, tuning_.largest_radius)
+                                             : radius * tuning_.shrink;
     if (radius < tuning_.smallest_radius) radius = tuning_.first_radius;
   }
   return radius;
@@ -122,23 +123,23 @@ std::vector<Proposal> AutoStrategy::design() const {
   return proposals;
 }
 
-Eigen::VectorXd AutoStrategy::family_member(RandomStream& random) const {
-  const auto between = [&](double low, double high) { return low + (high - low) * random.uniform(); };
-  const auto power = [&](double low, double high) { return std::exp2(between(low, high)); };
-  if (random.uniform() < 0.2) {
+Eigen::VectorXd AutoStrategy::family_member(const FamilyPoint& at) const {
+  const auto between = [&](int k, double low, double high) { return low + (high - low) * at.u[k]; };
+  const auto power = [&](int k, double low, double high) { return std::exp2(between(k, low, high)); };
+  if (at.yarn) {
     YarnFamily curve;
-    curve.scale_ratio = power(-0.15, 0.32);
-    curve.beta_fast = power(2.0, 6.0);
-    curve.beta_slow = power(-2.5, 0.5);
-    curve.exponent = power(-0.3, 1.2);
+    curve.scale_ratio = power(0, -0.15, 0.32);
+    curve.beta_fast = power(1, 2.0, 6.0);
+    curve.beta_slow = power(2, -2.5, 0.5);
+    curve.exponent = power(3, -0.3, 1.2);
     return yarn_family(space(), curve);
   }
   RampStepFamily curve;
-  curve.start = power(2.3, 5.0);
-  curve.exponent = power(-0.5, 1.0);
-  curve.level = between(0.35, 0.9);
-  curve.step = power(-1.5, -0.2);
-  curve.top_ratio = power(-0.1, 0.3);
+  curve.start = power(0, 2.3, 5.0);
+  curve.exponent = power(1, -0.5, 1.0);
+  curve.level = between(2, 0.35, 0.9);
+  curve.step = power(3, -1.5, -0.2);
+  curve.top_ratio = power(4, -0.1, 0.3);
   return ramp_step_family(space(), curve);
 }
 
@@ -150,15 +151,24 @@ std::vector<Proposal> AutoStrategy::family_generation(std::int32_t generation, c
     RandomStream random = stream(generation, static_cast<std::size_t>(k), Purpose::acquisition);
     const double caution = tuning_.bounds[static_cast<std::size_t>(k) % tuning_.bounds.size()];
     Eigen::VectorXd chosen;
+    FamilyPoint chosen_at;
     double lowest = std::numeric_limits<double>::infinity();
     for (int sample = 0; sample < tuning_.family_samples; ++sample) {
+      FamilyPoint at = chosen_at;
+      if (3 * sample < 2 * tuning_.family_samples) {  // anywhere, then near the best of these
+        at.yarn = random.uniform() < tuning_.yarn_share;
+        for (double& u : at.u) u = random.uniform();
+      } else {
+        for (double& u : at.u) u = std::clamp(u + 0.08 * random.normal(), 0.0, 1.0);
+      }
       Eigen::VectorXd point = data.best;
-      point.head(factors_.pairs()) = family_member(random);
+      point.head(factors_.pairs()) = family_member(at);
       point = factors_.repair(point);
       const auto [mean, deviation] = process.predict_value(point);
       if (mean - caution * deviation < lowest) {
         lowest = mean - caution * deviation;
         chosen = std::move(point);
+        chosen_at = at;
       }
     }
     process.believe(chosen);
@@ -171,7 +181,7 @@ std::vector<Proposal> AutoStrategy::model_generation(std::int32_t generation, st
                                                      const Data& data) const {
   GaussianProcess process(data.points, data.values, factors_.pairs(), hyper_);
   const std::int64_t size = tuning_.batch;
-  const SurrogateStep step{factors_, data.best, trust_radius(told, generation), tuning_.moves, tuning_.move_radius};
+  const SurrogateStep step{factors_, data.best, trust_radius(told, generation)};
   std::vector<Proposal> proposals;
   for (std::int64_t k = 0; k < size; ++k) {
     RandomStream random = stream(generation, static_cast<std::size_t>(k), Purpose::acquisition);
@@ -214,8 +224,9 @@ std::vector<Proposal> AutoStrategy::propose(std::int32_t generation, std::span<c
       data.points = data.best.transpose();
       data.values = Eigen::VectorXd::Zero(1);
     }
-    proposals = generation <= tuning_.family_generations || data.best_position < 0 ? family_generation(generation, data)
-                                                                           : model_generation(generation, told, data);
+    proposals = generation <= tuning_.family_generations || data.best_position < 0
+                    ? family_generation(generation, data)
+                    : model_generation(generation, told, data);
   }
   proposals.resize(static_cast<std::size_t>(size));
   for (Proposal& proposal : proposals) {

@@ -3,6 +3,7 @@
 // Everything is a function of what was told: nothing has to be saved.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <vector>
 
@@ -45,7 +46,12 @@ class AutoStrategy final : public GenerationalStrategy {
   double trust_radius(std::span<const Individual> told, std::int32_t generation) const;
   void fit_hyper(std::int32_t generation, std::span<const Individual> told);
 
-  Eigen::VectorXd family_member(RandomStream& random) const;
+  /// Log factors of a member of a family: its parameters as shares of the ranges that are searched.
+  struct FamilyPoint {
+    bool yarn = false;  ///< else a ramp with a step
+    std::array<double, 5> u{};
+  };
+  Eigen::VectorXd family_member(const FamilyPoint& at) const;
 
   AutoTuning tuning_;
   LogFactors factors_;
