@@ -6,7 +6,6 @@
 #include <numeric>
 #include <utility>
 
-#include "search/auto_tuning.hpp"
 #include "search/ordering.hpp"
 #include "search/parametric_families.hpp"
 #include "search/scalarisation.hpp"
@@ -19,8 +18,8 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 }  // namespace
 
-AutoStrategy::AutoStrategy(const Space& space, const StrategyOptions& options)
-    : GenerationalStrategy(space, options), factors_(this->space()) {
+AutoStrategy::AutoStrategy(const Space& space, const StrategyOptions& options, AutoTuning tuning)
+    : GenerationalStrategy(space, options), tuning_(std::move(tuning)), factors_(this->space()) {
   const std::int64_t budget = std::max<std::int64_t>(options.budget, 1);
   const std::int64_t start_tokens =
       space.search_start_tokens
@@ -28,10 +27,10 @@ AutoStrategy::AutoStrategy(const Space& space, const StrategyOptions& options)
           : 0;
   main_budget_ = budget - start_tokens;
   starts_.push_back(0);
-  std::int64_t size = static_cast<std::int64_t>(std::size(kDesign)) + 1;
-  while (starts_.back() < main_budget_) {
+  auto size = static_cast<std::int64_t>(design().size());
+  for (std::int32_t generation = 1; starts_.back() < main_budget_; ++generation) {
     starts_.push_back(std::min(starts_.back() + size, main_budget_));
-    size = kBatch;
+    size = generation <= tuning_.family_generations ? tuning_.family_batch : tuning_.batch;
   }
   if (start_tokens > 0) starts_.push_back(budget);
 }
@@ -77,13 +76,13 @@ AutoStrategy::Data AutoStrategy::data_of(std::int32_t generation, std::span<cons
     if (!std::isfinite(value)) value = worst;
     value = std::max(value, best);
     data.points.row(row) = factors_.point(told[chosen[k]]).transpose();
-    data.values[row] = best + kCompression * std::log1p((value - best) / kCompression);
+    data.values[row] = best + tuning_.compression * std::log1p((value - best) / tuning_.compression);
   }
   return data;
 }
 
 double AutoStrategy::trust_radius(std::span<const Individual> told, std::int32_t generation) const {
-  double radius = kFirstRadius;
+  double radius = tuning_.first_radius;
   const std::vector<double> values = values_of(generation, told);
   double best = kNan;
   for (std::int32_t g = 0; g < generation; ++g) {
@@ -92,9 +91,10 @@ double AutoStrategy::trust_radius(std::span<const Individual> told, std::int32_t
       const auto k = static_cast<std::size_t>(i);
       if (!told[k].raced_out && less_nan_last(values[k], best)) best = values[k];
     }
-    if (g <= kFamilyGenerations) continue;
-    radius = best < before - kSuccess ? std::min(radius * kGrow, kLargestRadius) : radius * kShrink;
-    if (radius < kSmallestRadius) radius = kFirstRadius;
+    if (g <= tuning_.family_generations) continue;
+    radius = best < before - tuning_.success ? std::min(radius * tuning_.grow, tuning_.largest_radius)
+                                             : radius * tuning_.shrink;
+    if (radius < tuning_.smallest_radius) radius = tuning_.first_radius;
   }
   return radius;
 }
@@ -102,10 +102,10 @@ double AutoStrategy::trust_radius(std::span<const Individual> told, std::int32_t
 void AutoStrategy::fit_hyper(std::int32_t generation, std::span<const Individual> told) {
   for (; fitted_to_ < generation; ++fitted_to_) {
     const std::int64_t count = told_before(fitted_to_ + 1);
-    if (static_cast<double>(count) < kRefit * static_cast<double>(fitted_count_)) continue;
+    if (static_cast<double>(count) < tuning_.refit * static_cast<double>(fitted_count_)) continue;
     const Data data = data_of(0, told.first(static_cast<std::size_t>(count)));
     if (data.values.size() < 3) continue;
-    hyper_ = GpData(data.points, data.values, factors_.pairs()).fit(hyper_, kFitIterations);
+    hyper_ = GpData(data.points, data.values, factors_.pairs()).fit(hyper_, tuning_.fit_iterations);
     fitted_count_ = count;
   }
 }
@@ -117,33 +117,58 @@ std::vector<Proposal> AutoStrategy::design() const {
     point.head(factors_.pairs()) = log_factors;
     proposals.push_back(factors_.proposal(factors_.repair(point)));
   };
-  for (const YarnFamily& parameters : kDesign) add(yarn_family(space(), parameters));
-  add(longrope2_family(space(), 1.0, space().critical_pair_of(1.0)));
+  for (const RampStepFamily& parameters : tuning_.steps) add(ramp_step_family(space(), parameters));
+  for (const YarnFamily& parameters : tuning_.yarns) add(yarn_family(space(), parameters));
+  if (space().bounds == FactorBounds::longrope2) add(longrope2_family(space(), 1.0, space().critical_pair_of(1.0)));
   return proposals;
 }
 
+Eigen::VectorXd AutoStrategy::family_member(const FamilyPoint& at) const {
+  const auto between = [&](int k, double low, double high) { return low + (high - low) * at.u[k]; };
+  const auto power = [&](int k, double low, double high) { return std::exp2(between(k, low, high)); };
+  if (at.yarn) {
+    YarnFamily curve;
+    curve.scale_ratio = power(0, -0.15, 0.32);
+    curve.beta_fast = power(1, 2.0, 6.0);
+    curve.beta_slow = power(2, -2.5, 0.5);
+    curve.exponent = power(3, -0.3, 1.2);
+    return yarn_family(space(), curve);
+  }
+  RampStepFamily curve;
+  curve.start = power(0, 2.3, 5.0);
+  curve.exponent = power(1, -0.5, 1.0);
+  curve.level = between(2, 0.35, 0.9);
+  curve.step = power(3, -1.5, -0.2);
+  curve.top_ratio = power(4, -0.1, 0.3);
+  return ramp_step_family(space(), curve);
+}
+
 std::vector<Proposal> AutoStrategy::family_generation(std::int32_t generation, const Data& data) const {
+  const std::int64_t size = tuning_.family_batch;
   GaussianProcess process(data.points, data.values, factors_.pairs(), hyper_);
   std::vector<Proposal> proposals;
-  for (std::int64_t k = 0; k < kBatch; ++k) {
+  for (std::int64_t k = 0; k < size; ++k) {
     RandomStream random = stream(generation, static_cast<std::size_t>(k), Purpose::acquisition);
-    const double caution = kBounds[static_cast<std::size_t>(k) % std::size(kBounds)];
+    const double caution = tuning_.bounds[static_cast<std::size_t>(k) % tuning_.bounds.size()];
     Eigen::VectorXd chosen;
+    FamilyPoint chosen_at;
     double lowest = std::numeric_limits<double>::infinity();
-    for (int sample = 0; sample < kFamilySamples; ++sample) {
+    for (int sample = 0; sample < tuning_.family_samples; ++sample) {
+      FamilyPoint at = chosen_at;
+      if (3 * sample < 2 * tuning_.family_samples) {  // anywhere, then near the best of these
+        at.yarn = random.uniform() < tuning_.yarn_share;
+        for (double& u : at.u) u = random.uniform();
+      } else {
+        for (double& u : at.u) u = std::clamp(u + 0.08 * random.normal(), 0.0, 1.0);
+      }
       Eigen::VectorXd point = data.best;
-      const auto between = [&](double low, double high) { return std::exp2(low + (high - low) * random.uniform()); };
-      YarnFamily parameters;
-      parameters.scale_ratio = between(-0.15, 0.32);
-      parameters.beta_fast = between(2.0, 6.0);
-      parameters.beta_slow = between(-2.5, 0.5);
-      parameters.exponent = between(-0.3, 1.2);
-      point.head(factors_.pairs()) = yarn_family(space(), parameters);
+      point.head(factors_.pairs()) = family_member(at);
       point = factors_.repair(point);
       const auto [mean, deviation] = process.predict_value(point);
       if (mean - caution * deviation < lowest) {
         lowest = mean - caution * deviation;
         chosen = std::move(point);
+        chosen_at = at;
       }
     }
     process.believe(chosen);
@@ -155,12 +180,13 @@ std::vector<Proposal> AutoStrategy::family_generation(std::int32_t generation, c
 std::vector<Proposal> AutoStrategy::model_generation(std::int32_t generation, std::span<const Individual> told,
                                                      const Data& data) const {
   GaussianProcess process(data.points, data.values, factors_.pairs(), hyper_);
-  SurrogateStep step{factors_, data.best, trust_radius(told, generation)};
+  const std::int64_t size = tuning_.batch;
+  const SurrogateStep step{factors_, data.best, trust_radius(told, generation)};
   std::vector<Proposal> proposals;
-  for (std::int64_t k = 0; k < kBatch; ++k) {
+  for (std::int64_t k = 0; k < size; ++k) {
     RandomStream random = stream(generation, static_cast<std::size_t>(k), Purpose::acquisition);
     const Eigen::VectorXd chosen =
-        step.minimise(process, kBounds[static_cast<std::size_t>(k) % std::size(kBounds)], random);
+        step.minimise(process, tuning_.bounds[static_cast<std::size_t>(k) % tuning_.bounds.size()], random);
     process.believe(chosen);
     proposals.push_back(factors_.proposal(chosen));
   }
@@ -198,8 +224,9 @@ std::vector<Proposal> AutoStrategy::propose(std::int32_t generation, std::span<c
       data.points = data.best.transpose();
       data.values = Eigen::VectorXd::Zero(1);
     }
-    proposals = generation <= kFamilyGenerations || data.best_position < 0 ? family_generation(generation, data)
-                                                                           : model_generation(generation, told, data);
+    proposals = generation <= tuning_.family_generations || data.best_position < 0
+                    ? family_generation(generation, data)
+                    : model_generation(generation, told, data);
   }
   proposals.resize(static_cast<std::size_t>(size));
   for (Proposal& proposal : proposals) {

@@ -3,9 +3,11 @@
 // Everything is a function of what was told: nothing has to be saved.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <vector>
 
+#include "search/auto_tuning.hpp"
 #include "search/gaussian_process.hpp"
 #include "search/generational_strategy.hpp"
 #include "search/log_factors.hpp"
@@ -14,12 +16,10 @@ namespace longrope::search {
 
 class AutoStrategy final : public GenerationalStrategy {
  public:
-  /// Candidates of a generation after the design.
-  static constexpr std::int64_t kBatch = 3;
   /// Points the Gaussian process is conditioned on at most: the best and the latest.
   static constexpr std::size_t kData = 150;
 
-  AutoStrategy(const Space& space, const StrategyOptions& options);
+  AutoStrategy(const Space& space, const StrategyOptions& options, AutoTuning tuning = {});
   std::string name() const override { return "auto"; }
 
  protected:
@@ -46,6 +46,14 @@ class AutoStrategy final : public GenerationalStrategy {
   double trust_radius(std::span<const Individual> told, std::int32_t generation) const;
   void fit_hyper(std::int32_t generation, std::span<const Individual> told);
 
+  /// Log factors of a member of a family: its parameters as shares of the ranges that are searched.
+  struct FamilyPoint {
+    bool yarn = false;  ///< else a ramp with a step
+    std::array<double, 5> u{};
+  };
+  Eigen::VectorXd family_member(const FamilyPoint& at) const;
+
+  AutoTuning tuning_;
   LogFactors factors_;
   std::vector<std::int64_t> starts_;  ///< candidates told before each generation, and the total at the end
   std::int64_t main_budget_ = 0;      ///< without the evaluations kept for start tokens

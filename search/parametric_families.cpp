@@ -30,6 +30,22 @@ Eigen::VectorXd yarn_family(const Space& space, const YarnFamily& parameters) {
   return log_factors;
 }
 
+Eigen::VectorXd ramp_step_family(const Space& space, const RampStepFamily& parameters) {
+  const Eigen::Index pairs = space.geometry.pairs();
+  const double low = pair_of(space, parameters.start);
+  const double high = std::max(pair_of(space, parameters.step), low + 0.1);
+  const double before = parameters.level * std::log(space.scale);
+  const double after = std::log(parameters.top_ratio * space.scale);
+  Eigen::VectorXd log_factors(pairs);
+  for (Eigen::Index i = 0; i < pairs; ++i) {
+    const double pair = static_cast<double>(i);
+    const double ramp = before * std::pow(std::clamp((pair - low) / (high - low), 0.0, 1.0), parameters.exponent);
+    const double share = std::clamp(pair - high + 0.5, 0.0, 1.0);
+    log_factors[i] = ramp + share * (after - ramp);
+  }
+  return log_factors;
+}
+
 Eigen::VectorXd ntk_family(const Space& space, double scale_ratio, double exponent) {
   const Eigen::Index pairs = space.geometry.pairs();
   const double last = std::max(1.0, static_cast<double>(pairs - 1));

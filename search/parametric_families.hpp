@@ -18,6 +18,20 @@ struct YarnFamily {
 /// [pairs]
 Eigen::VectorXd yarn_family(const Space& space, const YarnFamily& parameters);
 
+/// A ramp and a step, in powers of s: log λ / log s rises as level x^p from the pair that turns `start` times within L0
+/// (x = 0) to the pair that turns `step` times (x = 1), and is that of top_ratio s from there on; the pair that the
+/// step falls into is between the two, so that the curve is continuous in `step`. A pair that never completed half a
+/// turn within L0 meets angles it has not seen unless it is interpolated whole; the others need only part of it.
+struct RampStepFamily {
+  double start = 18.0;
+  double exponent = 1.2;   ///< p
+  double level = 0.55;     ///< before the step
+  double step = 0.5;       ///< turns, below start
+  double top_ratio = 1.0;  ///< after it, of s
+};
+/// [pairs]
+Eigen::VectorXd ramp_step_family(const Space& space, const RampStepFamily& parameters);
+
 /// λ_i = (k s)^((i / (D - 1))^p): NTK-aware at k = p = 1. [pairs]
 Eigen::VectorXd ntk_family(const Space& space, double scale_ratio, double exponent);
 
