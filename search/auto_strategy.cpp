@@ -28,7 +28,7 @@ AutoStrategy::AutoStrategy(const Space& space, const StrategyOptions& options)
           : 0;
   main_budget_ = budget - start_tokens;
   starts_.push_back(0);
-  std::int64_t size = static_cast<std::int64_t>(std::size(kDesign)) + 1;
+  std::int64_t size = static_cast<std::int64_t>(std::size(kDesign)) + (space.bounds == FactorBounds::longrope2 ? 1 : 0);
   while (starts_.back() < main_budget_) {
     starts_.push_back(std::min(starts_.back() + size, main_budget_));
     size = kBatch;
@@ -118,7 +118,7 @@ std::vector<Proposal> AutoStrategy::design() const {
     proposals.push_back(factors_.proposal(factors_.repair(point)));
   };
   for (const YarnFamily& parameters : kDesign) add(yarn_family(space(), parameters));
-  add(longrope2_family(space(), 1.0, space().critical_pair_of(1.0)));
+  if (space().bounds == FactorBounds::longrope2) add(longrope2_family(space(), 1.0, space().critical_pair_used()));
   return proposals;
 }
 
@@ -135,9 +135,10 @@ std::vector<Proposal> AutoStrategy::family_generation(std::int32_t generation, c
       const auto between = [&](double low, double high) { return std::exp2(low + (high - low) * random.uniform()); };
       YarnFamily parameters;
       parameters.scale_ratio = between(-0.15, 0.32);
-      parameters.beta_fast = between(2.0, 6.0);
+      parameters.beta_fast = between(3.0, 6.0);
       parameters.beta_slow = between(-2.5, 0.5);
-      parameters.exponent = between(-0.3, 1.2);
+      parameters.exponent = between(-0.1, 0.7);
+      parameters.cut = between(-2.0, 0.6);
       point.head(factors_.pairs()) = yarn_family(space(), parameters);
       point = factors_.repair(point);
       const auto [mean, deviation] = process.predict_value(point);
