@@ -19,7 +19,7 @@ struct AutoTuning {
                                        {21.0, 1.2, 0.42, 0.61, 1.1}};
   std::vector<YarnFamily> yarns = {{1.0, 32.0, 0.4, 1.2, 0.6}, {1.0, 20.0, 0.65, 1.4}};
   /// Generations in which the surrogate chooses among curves of the families alone, and the samples it chooses from.
-  std::int32_t family_generations = 3;
+  std::int32_t family_generations = 2;
   int family_samples = 1000;
   double yarn_share = 0.2;  ///< of the samples; the others are ramps with a step
   /// Candidates of a generation: in the families, and after.
