@@ -119,7 +119,7 @@ std::vector<Proposal> AutoStrategy::design() const {
   };
   for (const RampStepFamily& parameters : tuning_.steps) add(ramp_step_family(space(), parameters));
   for (const YarnFamily& parameters : tuning_.yarns) add(yarn_family(space(), parameters));
-  if (space().bounds == FactorBounds::longrope2) add(longrope2_family(space(), 1.0, space().critical_pair_of(1.0)));
+  if (space().bounds == FactorBounds::longrope2) add(longrope2_family(space(), 1.0, space().critical_pair_used()));
   return proposals;
 }
 
@@ -129,9 +129,10 @@ Eigen::VectorXd AutoStrategy::family_member(const FamilyPoint& at) const {
   if (at.yarn) {
     YarnFamily curve;
     curve.scale_ratio = power(0, -0.15, 0.32);
-    curve.beta_fast = power(1, 2.0, 6.0);
+    curve.beta_fast = power(1, 3.0, 6.0);
     curve.beta_slow = power(2, -2.5, 0.5);
-    curve.exponent = power(3, -0.3, 1.2);
+    curve.exponent = power(3, -0.1, 0.7);
+    curve.cut = power(4, -2.0, 0.6);
     return yarn_family(space(), curve);
   }
   RampStepFamily curve;

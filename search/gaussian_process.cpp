@@ -40,6 +40,9 @@ GaussianProcess::GaussianProcess(Eigen::MatrixXd points, Eigen::VectorXd values,
 
 void GaussianProcess::factor() {
   const Eigen::Index n = points_.rows();
+  along_ = points_ * metric_;
+  squares_ = along_.cwiseProduct(points_).rowwise().sum();
+  sizes_ = points_.leftCols(pairs_).rowwise().squaredNorm();
   Eigen::MatrixXd covariance(n, n);
   for (Eigen::Index i = 0; i < n; ++i) {
     const Cross k = cross(points_.row(i).transpose());
@@ -53,11 +56,15 @@ void GaussianProcess::factor() {
 }
 
 GaussianProcess::Cross GaussianProcess::cross(const Eigen::VectorXd& point) const {
+  // |x_n - x|^2 = |x_n|^2 - 2 x_n x + |x|^2: n dimension operations instead of n dimension^2. The rounding error is
+  // 1e-14, far below the noise.
   Cross k;
-  k.differences = points_.rowwise() - point.transpose();
-  k.along = k.differences * metric_;
-  k.smooth = signal2_ * (-0.5 * k.along.cwiseProduct(k.differences).rowwise().sum().array()).exp();
-  k.rough = rough2_ * (-0.5 * roughness_ * k.differences.leftCols(pairs_).rowwise().squaredNorm().array()).exp();
+  k.along = metric_ * point;
+  const Eigen::ArrayXd distances = (squares_ - 2.0 * (along_ * point)).array() + point.dot(k.along);
+  k.smooth = signal2_ * (-0.5 * distances.max(0.0)).exp();
+  const Eigen::VectorXd factors = point.head(pairs_);
+  const Eigen::ArrayXd plain = (sizes_ - 2.0 * (points_.leftCols(pairs_) * factors)).array() + factors.squaredNorm();
+  k.rough = rough2_ * (-0.5 * roughness_ * plain.max(0.0)).exp();
   return k;
 }
 
@@ -74,9 +81,9 @@ GaussianProcess::Prediction GaussianProcess::predict(const Eigen::VectorXd& poin
   const double prior = signal2_ + rough2_;
   // d k_n / d x = smooth_n metric (x_n - x) + rough_n roughness (x_n - x)
   const auto gradient = [&](const Eigen::VectorXd& weights) {
-    Eigen::VectorXd out = parts.along.transpose() * parts.smooth.cwiseProduct(weights);
-    out.head(pairs_) +=
-        roughness_ * (parts.differences.leftCols(pairs_).transpose() * parts.rough.cwiseProduct(weights));
+    const Eigen::VectorXd smooth = parts.smooth.cwiseProduct(weights), rough = parts.rough.cwiseProduct(weights);
+    Eigen::VectorXd out = along_.transpose() * smooth - smooth.sum() * parts.along;
+    out.head(pairs_) += roughness_ * (points_.leftCols(pairs_).transpose() * rough - rough.sum() * point.head(pairs_));
     return out;
   };
   Prediction p;

@@ -68,14 +68,16 @@ class GaussianProcess {
 
  private:
   void factor();
-  /// Covariances with the data: of the smooth and the rough part.
+  /// What covariances of a point with the data are made of.
   struct Cross {
-    Eigen::MatrixXd differences, along;  ///< [n, dimension] x_n - x, and the same times metric
-    Eigen::VectorXd smooth, rough;
+    Eigen::VectorXd along;          ///< [dimension] metric x
+    Eigen::VectorXd smooth, rough;  ///< [n] covariances
   };
   Cross cross(const Eigen::VectorXd& point) const;
 
   Eigen::MatrixXd points_, metric_;
+  Eigen::MatrixXd along_;            ///< [n, dimension] points times metric
+  Eigen::VectorXd squares_, sizes_;  ///< [n] squared lengths of the points: by the metric, and of their log factors
   Eigen::VectorXd values_, alpha_;
   Eigen::Index pairs_;
   double signal2_, rough2_, roughness_, noise2_, mean_ = 0.0;

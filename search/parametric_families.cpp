@@ -20,11 +20,12 @@ Eigen::VectorXd yarn_family(const Space& space, const YarnFamily& parameters) {
   const Eigen::Index pairs = space.geometry.pairs();
   const double low = pair_of(space, parameters.beta_fast);
   const double high = std::max(pair_of(space, parameters.beta_slow), low + 0.1);
+  const double cut = parameters.cut > 0.0 ? pair_of(space, parameters.cut) : static_cast<double>(pairs);
   const double scale = parameters.scale_ratio * space.scale;
   Eigen::VectorXd log_factors(pairs);
   for (Eigen::Index i = 0; i < pairs; ++i) {
-    const double ramp =
-        std::pow(std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0), parameters.exponent);
+    const double at = static_cast<double>(i);
+    const double ramp = at > cut ? 1.0 : std::pow(std::clamp((at - low) / (high - low), 0.0, 1.0), parameters.exponent);
     log_factors[i] = -std::log(ramp / scale + (1.0 - ramp));
   }
   return log_factors;

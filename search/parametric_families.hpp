@@ -8,12 +8,16 @@
 namespace longrope::search {
 
 /// YaRN (arXiv 2309.00071) with everything free: w_i/(k s) r_i^p + w_i (1 - r_i^p), r_i the ramp between the pairs that
-/// turn beta_fast and beta_slow times within L0 (not rounded to whole pairs, so that the curve is smooth in the betas).
+/// turn beta_fast and beta_slow times within L0 (not rounded to whole pairs, so that the curve is smooth in the betas);
+/// and a cut: pairs that turn fewer than `cut` times are interpolated in full, wherever the ramp is. With a beta_slow
+/// below the cut the curve rises slowly over the pairs that training has shown most of a period of, and jumps to k s
+/// where it has not.
 struct YarnFamily {
   double scale_ratio = 1.0;  ///< k
   double beta_fast = 32.0;
   double beta_slow = 1.0;
   double exponent = 1.0;  ///< p
+  double cut = 0.0;       ///< turns within L0; 0: no cut
 };
 /// [pairs]
 Eigen::VectorXd yarn_family(const Space& space, const YarnFamily& parameters);

@@ -65,8 +65,8 @@ inline constexpr const char* kDefaultStrategy = "auto";
 /// Names that make_strategy accepts, for --help and error messages.
 std::vector<std::string> strategy_names();
 
-/// "paper-ga", "release-ga". Throws InputError for another name, listing these, and for a space that cannot be
-/// searched.
+/// A strategy by one of strategy_names(). Throws InputError for another name, listing these, and for a space that
+/// cannot be searched.
 std::unique_ptr<Strategy> make_strategy(const std::string& name, const Space& space, const StrategyOptions& options);
 
 }  // namespace longrope::search
