@@ -71,7 +71,7 @@ double inclusion_exclusion(const Points& points, const std::vector<double>& refe
   for (std::size_t subset = 1; subset < (std::size_t{1} << points.size()); ++subset) {
     double box = 1.0;
     int members = 0;
-    for (std::size_t i = 0; i < points.size(); ++i) members += (subset >> i) & 1;
+    for (std::size_t i = 0; i < points.size(); ++i) members += static_cast<int>((subset >> i) & 1);
     for (std::size_t k = 0; k < reference.size(); ++k) {
       double corner = -kInf;
       for (std::size_t i = 0; i < points.size(); ++i) {
