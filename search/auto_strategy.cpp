@@ -25,11 +25,11 @@ AutoStrategy::AutoStrategy(const Space& space, const StrategyOptions& options, A
       space.search_start_tokens
           ? std::min<std::int64_t>(static_cast<std::int64_t>(std::size(kPaperStartTokens)) - 1, budget / 4)
           : 0;
-  main_budget_ = budget - start_tokens;
+  main_budget_ = start_tokens > 0 ? budget - start_tokens : most_candidates();
   starts_.push_back(0);
   auto size = static_cast<std::int64_t>(design().size());
   for (std::int32_t generation = 1; starts_.back() < main_budget_; ++generation) {
-    starts_.push_back(std::min(starts_.back() + size, main_budget_));
+    starts_.push_back(start_tokens > 0 ? std::min(starts_.back() + size, main_budget_) : starts_.back() + size);
     size = generation <= tuning_.family_generations ? tuning_.family_batch : tuning_.batch;
   }
   if (start_tokens > 0) starts_.push_back(budget);

@@ -56,7 +56,7 @@ class AutoStrategy final : public GenerationalStrategy {
   AutoTuning tuning_;
   LogFactors factors_;
   std::vector<std::int64_t> starts_;  ///< candidates told before each generation, and the total at the end
-  std::int64_t main_budget_ = 0;      ///< without the evaluations kept for start tokens
+  std::int64_t main_budget_ = 0;      ///< candidates before those kept for start tokens
   GpHyper hyper_ = GpHyper::prior_mode();
   std::int32_t fitted_to_ = 0;  ///< generation whose data hyper_ was last considered for
   std::int64_t fitted_count_ = 0;

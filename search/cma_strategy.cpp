@@ -35,9 +35,7 @@ CmaStrategy::CmaStrategy(std::string name, const Space& space, const StrategyOpt
       cma_(Eigen::VectorXd::Zero(basis_.cols()),
            {.population = 0, .sigma = kStepSize, .diagonal_updates = knots > 0 ? 0 : 2 * factors_.dimension()}) {}
 
-std::int64_t CmaStrategy::told_before(std::int32_t generation) const {
-  return std::min<std::int64_t>(cma_.population() * generation, options().budget);
-}
+std::int64_t CmaStrategy::told_before(std::int32_t generation) const { return cma_.population() * generation; }
 
 std::vector<Eigen::VectorXd> CmaStrategy::sample(std::int32_t generation) const {
   std::vector<Eigen::VectorXd> samples;
@@ -52,8 +50,7 @@ Eigen::VectorXd CmaStrategy::point(const Eigen::VectorXd& at) const { return sta
 
 std::vector<Proposal> CmaStrategy::propose(std::int32_t generation, std::span<const Individual> told) {
   std::vector<Proposal> proposals;
-  const std::int64_t left = options().budget - told_before(generation);
-  if (left <= 0) return proposals;
+  if (told_before(generation) >= most_candidates()) return proposals;
   for (; updated_ < generation; ++updated_) {
     const std::vector<Eigen::VectorXd> samples = sample(updated_);
     const auto first = static_cast<std::size_t>(told_before(updated_));
@@ -75,7 +72,6 @@ std::vector<Proposal> CmaStrategy::propose(std::int32_t generation, std::span<co
     cma_.update(ranked);
   }
   for (const Eigen::VectorXd& at : sample(generation)) {
-    if (std::cmp_greater_equal(proposals.size(), left)) break;
     proposals.push_back(factors_.proposal(factors_.repair(point(at))));
     proposals.back().origin = Origin::random;
   }

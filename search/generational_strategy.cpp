@@ -34,6 +34,10 @@ GenerationalStrategy::GenerationalStrategy(Space space, StrategyOptions options)
     throw InputError(fmt::format("[search] the stage index must be below 65536 but is {}", options_.stage));
 }
 
+std::int64_t GenerationalStrategy::most_candidates() const {
+  return std::clamp<std::int64_t>(options_.budget, 1, std::int64_t{1} << 32) * kCandidatesPerBudget;
+}
+
 RandomStream GenerationalStrategy::stream(std::int32_t generation, std::size_t candidate, Purpose purpose) const {
   // Generation -1 is that of the baselines, hence the + 1.
   return {options_.seed, options_.stage, static_cast<std::uint32_t>(generation + 1),

@@ -34,6 +34,10 @@ struct Proposal {
   double attention_factor = 0.0;  ///< 0: the space's
 };
 
+/// Strategies without a count of their own end with the first generation that reaches this many candidates per full
+/// evaluation of budget: racing spends a fraction of an evaluation on most, and the driver stops at the budget.
+inline constexpr std::int64_t kCandidatesPerBudget = 8;
+
 class GenerationalStrategy : public Strategy {
  public:
   GenerationalStrategy(Space space, StrategyOptions options);
@@ -52,6 +56,8 @@ class GenerationalStrategy : public Strategy {
 
   const Space& space() const { return space_; }
   const StrategyOptions& options() const { return options_; }
+  /// budget * kCandidatesPerBudget
+  std::int64_t most_candidates() const;
   RandomStream stream(std::int32_t generation, std::size_t candidate, Purpose purpose) const;
 
  private:

@@ -57,9 +57,7 @@ LqCmaStrategy::LqCmaStrategy(const Space& space, const StrategyOptions& options)
   start_iteration();
 }
 
-std::int64_t LqCmaStrategy::told_before(std::int32_t generation) const {
-  return std::min<std::int64_t>(kBatch * generation, options().budget);
-}
+std::int64_t LqCmaStrategy::told_before(std::int32_t generation) const { return kBatch * generation; }
 
 void LqCmaStrategy::start_iteration() {
   samples_.clear();
@@ -131,11 +129,9 @@ void LqCmaStrategy::advance(std::span<const Individual> told) {
 
 std::vector<Proposal> LqCmaStrategy::propose(std::int32_t generation, std::span<const Individual> told) {
   std::vector<Proposal> proposals;
-  const std::int64_t left = options().budget - told_before(generation);
-  if (left <= 0) return proposals;
+  if (told_before(generation) >= most_candidates()) return proposals;
   while (seen_ < generation) advance(told);
   for (const std::size_t k : asked_) {
-    if (std::cmp_greater_equal(proposals.size(), left)) break;
     proposals.push_back(factors_.proposal(factors_.repair(samples_[k])));
     proposals.back().origin = Origin::random;
   }

@@ -73,8 +73,7 @@ void Nsga2::advance(std::int32_t generation, std::span<const Individual> told) {
 }
 
 std::vector<Proposal> Nsga2::propose(std::int32_t generation, std::span<const Individual> told) {
-  const std::int64_t last = std::clamp<std::int64_t>(options().budget, 1, std::int64_t{1} << 32) * kCandidatesPerBudget;
-  if (told_before(generation) >= last) return {};
+  if (told_before(generation) >= most_candidates()) return {};
   if (generation == 0) return first_population();
   advance(generation, told);
 

@@ -11,9 +11,7 @@ namespace longrope::search {
 
 class Nsga2 final : public GenerationalStrategy {
  public:
-  /// The last generation is the first that reaches kCandidatesPerBudget x budget: racing spends a fraction of an
-  /// evaluation on most candidates.
-  static constexpr std::int64_t kPopulation = 64, kCandidatesPerBudget = 8;
+  static constexpr std::int64_t kPopulation = 64;
 
   Nsga2(const Space& space, const StrategyOptions& options);
   std::string name() const override { return "nsga2"; }

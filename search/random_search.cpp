@@ -37,8 +37,7 @@ Proposal RandomSearch::draw(RandomStream& random) const {
 }
 
 std::vector<Proposal> RandomSearch::propose(std::int32_t generation, std::span<const Individual>) {
-  const std::int64_t last = std::clamp<std::int64_t>(options().budget, 1, std::int64_t{1} << 32) * kCandidatesPerBudget;
-  if (kGeneration * generation >= last) return {};
+  if (kGeneration * generation >= most_candidates()) return {};
   std::vector<Proposal> population;
   if (generation == 0) {
     for (const PaperGenes& seed : PaperMoves(space()).seeds())

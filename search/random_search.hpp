@@ -11,9 +11,8 @@ namespace longrope::search {
 
 class RandomSearch final : public GenerationalStrategy {
  public:
-  /// Candidates of a generation. The last generation is the first that reaches kCandidatesPerBudget x budget: racing
-  /// spends a fraction of an evaluation on most candidates.
-  static constexpr std::int64_t kGeneration = 32, kCandidatesPerBudget = 8;
+  /// Candidates of a generation.
+  static constexpr std::int64_t kGeneration = 32;
 
   using GenerationalStrategy::GenerationalStrategy;
   std::string name() const override { return "random"; }

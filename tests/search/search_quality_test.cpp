@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "search/generational_strategy.hpp"
 #include "search/random.hpp"
 #include "search/strategy.hpp"
 #include "tests/search/search_space.hpp"
@@ -98,12 +99,12 @@ double best_of(const std::string& name, const Space& space, std::int64_t budget,
 
 }  // namespace
 
-TEST_CASE("our strategies stay inside every space whatever they are told, and end with their budget") {
+TEST_CASE("our strategies stay inside every space whatever they are told, and end") {
   for (const Space& space : spaces()) {
     for (const std::string name : kOurs) {
       for (const std::size_t objectives : {std::size_t{1}, std::size_t{3}}) {
         StrategyOptions options;
-        options.budget = 61;
+        options.budget = 9;
         options.objectives = objectives;
         const auto strategy = make_strategy(name, space, options);
         RandomStream random(3, 0, 0, 0, Purpose::random);
@@ -122,7 +123,11 @@ TEST_CASE("our strategies stay inside every space whatever they are told, and en
           count += static_cast<std::int64_t>(candidates.size());
           strategy->tell(candidates, outcomes);
         }
-        CHECK(count == 61);
+        if (name == "auto" && space.search_start_tokens) {
+          CHECK(count == options.budget);
+        } else {
+          CHECK((count >= kCandidatesPerBudget * options.budget && count < kCandidatesPerBudget * options.budget + 64));
+        }
       }
     }
   }
