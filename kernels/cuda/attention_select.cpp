@@ -28,20 +28,20 @@ bool outweighs_a_plan(const AttentionProblem& problem) {
 
 std::span<const AttentionImplementation> attention_implementations() { return kImplementations; }
 
-// Causal TFLOP/s on an H200 (cuDNN 9.19; heads 32/8):
+// Causal TFLOP/s on an H200 in one run of kernel_bench (cuDNN 9.19; heads 32/8; experiments/benchmarks/gpu/RESULTS.md):
 //   head_dim  rows x keys   hopper               cudnn   portable
-//   64        16k x 16k     566 (32k x 32k)      476
-//   80        16k x 16k                          438
-//   96        16k x 16k     runs it as 128       520
-//   128       32k x 32k     655 (at best 725)    697     415
-//   128       16k x 128k    657                  587
-//   192       16k x 16k                          703
-//   256       16k x 16k     676 (at best 726)    732
+//   64        32k x 32k     520                  466     327
+//   80        16k x 16k                          397     294
+//   96        16k x 16k     496 (run as 128)     466     360
+//   128       32k x 32k     664                  622     394
+//   128       128k x 128k   669                  561     396
+//   192       16k x 16k                          623     230
+//   256       16k x 16k     649                  649     313
+//   256       8k x 128k     676                  625     307
 std::array<AttentionKind, 4> attention_preference(const AttentionProblem& problem) {
   using enum AttentionKind;
   if (!outweighs_a_plan(problem)) return {hopper, portable, cudnn, plain};
-  if (problem.head_dim == 64 || problem.head_dim == 128) return {hopper, cudnn, portable, plain};
-  return {cudnn, hopper, portable, plain};
+  return {hopper, cudnn, portable, plain};
 }
 
 const AttentionImplementation& choose_attention(std::span<const AttentionImplementation> implementations,

@@ -34,28 +34,26 @@ TEST_CASE("of the implementations that support a problem the preferred one is ch
   CHECK_THROWS_AS(choose_attention(all, of_head_dim(300)), longrope::InputError);
 }
 
-TEST_CASE("cuDNN is preferred where it is faster and its plan pays", "[cuda]") {
-  const auto first = [](std::int64_t head_dim, std::int64_t rows, std::int64_t keys, std::int64_t window) {
+TEST_CASE("our Hopper kernel comes first, and cuDNN before the portable one where its plan pays", "[cuda]") {
+  const auto second = [](std::int64_t head_dim, std::int64_t rows, std::int64_t keys, std::int64_t window) {
     AttentionProblem problem = of_head_dim(head_dim);
     problem.rows = rows;
     problem.first_position = keys - rows;
     problem.sliding_window = window;
     std::array<AttentionKind, 4> order = attention_preference(problem);
+    CHECK(order.front() == AttentionKind::hopper);
     CHECK(order.back() == AttentionKind::plain);
-    const AttentionKind preferred = order.front();
+    const AttentionKind next = order[1];
     std::sort(order.begin(), order.end());
     CHECK(std::unique(order.begin(), order.end()) == order.end());
-    return preferred;
+    return next;
   };
-  for (const std::int64_t head_dim : {80, 96, 192, 256}) {
-    CHECK(first(head_dim, 4096, 4096, 0) == AttentionKind::cudnn);
-    CHECK(first(head_dim, 4095, 4096, 0) == AttentionKind::hopper);
-    CHECK(first(head_dim, 1, 16777215, 0) == AttentionKind::hopper);
-    CHECK(first(head_dim, 4096, 2000000, 4095) == AttentionKind::hopper);
-    CHECK(first(head_dim, 4096, 4096, 2000000) == AttentionKind::cudnn);
-  }
-  for (const std::int64_t head_dim : {64, 128}) {
-    CHECK(first(head_dim, 16384, 131072, 0) == AttentionKind::hopper);
+  for (const std::int64_t head_dim : {64, 80, 128, 192, 256}) {
+    CHECK(second(head_dim, 4096, 4096, 0) == AttentionKind::cudnn);
+    CHECK(second(head_dim, 4095, 4096, 0) == AttentionKind::portable);
+    CHECK(second(head_dim, 1, 16777215, 0) == AttentionKind::portable);
+    CHECK(second(head_dim, 4096, 2000000, 4095) == AttentionKind::portable);
+    CHECK(second(head_dim, 4096, 4096, 2000000) == AttentionKind::cudnn);
   }
 }
 
