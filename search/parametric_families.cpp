@@ -47,15 +47,6 @@ Eigen::VectorXd ramp_step_family(const Space& space, const RampStepFamily& param
   return log_factors;
 }
 
-Eigen::VectorXd ntk_family(const Space& space, double scale_ratio, double exponent) {
-  const Eigen::Index pairs = space.geometry.pairs();
-  const double last = std::max(1.0, static_cast<double>(pairs - 1));
-  Eigen::VectorXd log_factors(pairs);
-  for (Eigen::Index i = 0; i < pairs; ++i)
-    log_factors[i] = std::log(scale_ratio * space.scale) * std::pow(static_cast<double>(i) / last, exponent);
-  return log_factors;
-}
-
 Eigen::VectorXd longrope2_family(const Space& space, double scale_ratio, std::int64_t critical_pair) {
   const Eigen::Index pairs = space.geometry.pairs();
   Eigen::VectorXd log_factors(pairs);

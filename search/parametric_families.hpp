@@ -36,9 +36,6 @@ struct RampStepFamily {
 /// [pairs]
 Eigen::VectorXd ramp_step_family(const Space& space, const RampStepFamily& parameters);
 
-/// λ_i = (k s)^((i / (D - 1))^p): NTK-aware at k = p = 1. [pairs]
-Eigen::VectorXd ntk_family(const Space& space, double scale_ratio, double exponent);
-
 /// LongRoPE2's first population (arXiv 2502.20082, Algorithm 1): k s from the critical pair on, (k s)^(i / critical)
 /// below it. [pairs]
 Eigen::VectorXd longrope2_family(const Space& space, double scale_ratio, std::int64_t critical_pair);
