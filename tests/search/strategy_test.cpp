@@ -185,7 +185,7 @@ TEST_CASE("several objectives, some NaN, some of candidates raced out: still one
   };
   for (const std::string& name : strategy_names()) {
     const Space space = original_space(name, make_space(32, 8.0, 256));
-    const StrategyOptions options{42, 0, 60, 2};
+    const StrategyOptions options{42, 0, is_ours(name) ? 9 : 60, 2};
     const auto search = [&](std::int64_t limit, bool restore) {
       Told told;
       auto strategy = make_strategy(name, space, options);
