@@ -67,6 +67,8 @@ std::string options_json(const SearchArguments& arguments, const Session& sessio
                                  {"attention_factor", space.attention_factor}};
   for (const auto& [key, value] : arguments.space.stored()) options[key] = value;
   if (arguments.racing) options["racing"] = *arguments.racing;
+  // auto keeps the end of its budget for start tokens: with another budget it would be another search.
+  if (arguments.strategy == "auto" && space.search_start_tokens) options["planned_budget"] = arguments.budget;
   return options.dump();
 }
 
