@@ -2,11 +2,9 @@
 
 #include <omp.h>
 
-#include <map>
-#include <mutex>
+#include <cstring>
 #include <string>
 #include <unordered_map>
-#include <utility>
 
 #include "kernels/check.hpp"
 #include "kernels/convert.hpp"
@@ -52,6 +50,8 @@ auto translate_errors(const Body& body) {
 }
 
 struct ScratchpadTag {};
+struct PaddedXTag {};
+struct PaddedYTag {};
 
 }  // namespace
 
@@ -65,40 +65,51 @@ struct Gemm::Implementation {
 
   memory::data_type type;
   memory::desc plain_weights;   // [in, out] over the source's [out, in] storage
-  memory::desc packed_weights;  // the layout oneDNN chose for kGemmRows rows; every other row count reads the same
+  memory::desc packed_weights;  // in the layout oneDNN chose
   memory::desc bias;            // zero: none
   std::int64_t in = 0;
   std::int64_t out = 0;
 
-  mutable std::mutex mutex;
-  mutable std::map<std::pair<std::int64_t, bool>, Primitive> primitives;  // by (rows, accumulate)
+  Primitive assign;
+  Primitive accumulate;
 
-  dnnl::matmul::primitive_desc describe(std::int64_t rows, bool accumulate, const memory::desc& weights) const {
+  dnnl::matmul::primitive_desc describe(bool adds, const memory::desc& weights) const {
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     attributes.set_fpmath_mode(dnnl::fpmath_mode::strict);  // float32 stays float32, whatever the environment says
-    if (accumulate) {
+    if (adds) {
       dnnl::post_ops post_ops;
       post_ops.append_sum(1.0F);
       attributes.set_post_ops(post_ops);
     }
-    const memory::desc src({rows, in}, type, memory::format_tag::ab);
-    const memory::desc dst({rows, out}, memory::data_type::f32, memory::format_tag::ab);
+    const memory::desc src({kGemmRows, in}, type, memory::format_tag::ab);
+    const memory::desc dst({kGemmRows, out}, memory::data_type::f32, memory::format_tag::ab);
     return matmul_descriptor(cpu_engine(), src, weights, bias, dst, attributes);
   }
 
-  Primitive primitive(std::int64_t rows, bool accumulate) const {
-    const std::lock_guard lock(mutex);
-    const auto key = std::make_pair(rows, accumulate);
-    auto found = primitives.find(key);
-    if (found == primitives.end()) {
-      const auto descriptor = describe(rows, accumulate, packed_weights);
-      found = primitives
-                  .emplace(key, Primitive{dnnl::matmul(descriptor), descriptor.src_desc(), descriptor.dst_desc(),
-                                          descriptor.scratchpad_desc()})
-                  .first;
+  Primitive compile(bool adds) const {
+    const auto descriptor = describe(adds, packed_weights);
+    return {dnnl::matmul(descriptor), descriptor.src_desc(), descriptor.dst_desc(), descriptor.scratchpad_desc()};
+  }
+
+  std::size_t element_bytes() const { return type == memory::data_type::bf16 ? 2 : 4; }
+
+  void execute(const Primitive& primitive, const void* packed, const float* bias_values, const void* x,
+               float* y) const {
+    const auto& engine = cpu_engine();
+    void* scratchpad = thread_scratch<ScratchpadTag>(static_cast<std::int64_t>(primitive.scratchpad.get_size()));
+    // oneDNN takes every argument as void*; source, weights and bias are only read.
+    std::unordered_map<int, memory> arguments{
+        {DNNL_ARG_SRC, memory(primitive.src, engine, const_cast<void*>(x))},
+        {DNNL_ARG_WEIGHTS, memory(packed_weights, engine, const_cast<void*>(packed))},
+        {DNNL_ARG_DST, memory(primitive.dst, engine, y)},
+        {DNNL_ARG_SCRATCHPAD, memory(primitive.scratchpad, engine, scratchpad)}};
+    if (bias_values != nullptr) {
+      arguments.emplace(DNNL_ARG_BIAS, memory(bias, engine, const_cast<float*>(bias_values)));
     }
-    return found->second;
+    dnnl::stream stream(engine);
+    primitive.matmul.execute(stream, arguments);
+    stream.wait();
   }
 };
 
@@ -114,7 +125,9 @@ Gemm::Gemm(std::int64_t in_features, std::int64_t out_features, Precision precis
     self.plain_weights = memory::desc({in_, out_}, self.type, memory::format_tag::ba);
     if (has_bias) self.bias = memory::desc({1, out_}, memory::data_type::f32, memory::format_tag::ab);
     const memory::desc any({in_, out_}, self.type, memory::format_tag::any);
-    self.packed_weights = self.describe(kGemmRows, false, any).weights_desc();
+    self.packed_weights = self.describe(false, any).weights_desc();
+    self.assign = self.compile(false);
+    self.accumulate = self.compile(true);
   });
 }
 
@@ -124,7 +137,7 @@ std::shared_ptr<void> Gemm::pack(ConstMatrix weight) const {
   require_matrix(weight, "gemm", "weight", out_, in_, weight.dtype);
   const Implementation& self = *implementation_;
   const bool bf16 = self.type == memory::data_type::bf16;
-  const std::int64_t element_bytes = bf16 ? 2 : 4;
+  const auto element_bytes = static_cast<std::int64_t>(self.element_bytes());
   const std::shared_ptr<void> plain = allocate_aligned(out_ * in_ * element_bytes);
   parallel_rows(out_, 256, [&](std::int64_t first, std::int64_t count) {
     char* target = static_cast<char*>(plain.get()) + first * in_ * element_bytes;
@@ -149,20 +162,28 @@ std::shared_ptr<void> Gemm::pack(ConstMatrix weight) const {
 void Gemm::run(const void* packed, const float* bias, const void* x, float* y, std::int64_t rows,
                bool accumulate) const {
   const Implementation& self = *implementation_;
+  const Implementation::Primitive& primitive = accumulate ? self.accumulate : self.assign;
   translate_errors([&] {
-    const auto primitive = self.primitive(rows, accumulate);
-    const auto& engine = cpu_engine();
-    void* scratchpad = thread_scratch<ScratchpadTag>(static_cast<std::int64_t>(primitive.scratchpad.get_size()));
-    // oneDNN takes every argument as void*; source, weights and bias are only read.
-    std::unordered_map<int, memory> arguments{
-        {DNNL_ARG_SRC, memory(primitive.src, engine, const_cast<void*>(x))},
-        {DNNL_ARG_WEIGHTS, memory(self.packed_weights, engine, const_cast<void*>(packed))},
-        {DNNL_ARG_DST, memory(primitive.dst, engine, y)},
-        {DNNL_ARG_SCRATCHPAD, memory(primitive.scratchpad, engine, scratchpad)}};
-    if (bias != nullptr) arguments.emplace(DNNL_ARG_BIAS, memory(self.bias, engine, const_cast<float*>(bias)));
-    dnnl::stream stream(engine);
-    primitive.matmul.execute(stream, arguments);
-    stream.wait();
+    if (rows == kGemmRows) {
+      self.execute(primitive, packed, bias, x, y);
+      return;
+    }
+    // oneDNN may order the sums of another number of rows otherwise: fewer rows are padded, never a kernel of their
+    // own.
+    const std::size_t x_bytes = static_cast<std::size_t>(rows * in_) * self.element_bytes();
+    const std::size_t padded_x_bytes = static_cast<std::size_t>(kGemmRows * in_) * self.element_bytes();
+    const std::size_t y_bytes = static_cast<std::size_t>(rows * out_) * sizeof(float);
+    const std::size_t padded_y_bytes = static_cast<std::size_t>(kGemmRows * out_) * sizeof(float);
+    auto* padded_x = static_cast<char*>(thread_scratch<PaddedXTag>(static_cast<std::int64_t>(padded_x_bytes)));
+    auto* padded_y = static_cast<char*>(thread_scratch<PaddedYTag>(static_cast<std::int64_t>(padded_y_bytes)));
+    std::memcpy(padded_x, x, x_bytes);
+    std::memset(padded_x + x_bytes, 0, padded_x_bytes - x_bytes);
+    if (accumulate) {
+      std::memcpy(padded_y, y, y_bytes);
+      std::memset(padded_y + y_bytes, 0, padded_y_bytes - y_bytes);
+    }
+    self.execute(primitive, packed, bias, padded_x, reinterpret_cast<float*>(padded_y));
+    std::memcpy(y, padded_y, y_bytes);
   });
 }
 

@@ -10,10 +10,10 @@
 
 namespace longrope::kernels {
 
-/// Rows of one product; fixed, so that a row's bits do not depend on how many threads there are.
+/// Rows of one product; fixed, so that a row's bits depend neither on the threads nor on the rows around it.
 inline constexpr std::int64_t kGemmRows = 256;
 
-/// The product of one shape. Holds no weights: matrices of the same shape share one Gemm and its compiled kernels.
+/// The product of one shape. Holds no weights: matrices of the same shape may share one Gemm.
 /// Thread-safe.
 class Gemm {
  public:
@@ -30,7 +30,8 @@ class Gemm {
   std::shared_ptr<void> pack(ConstMatrix weight) const;
 
   /// y = x W^T + bias, or y += x W^T + bias. x [rows, in] in the precision's activation type, y f32 [rows, out], both
-  /// dense; packed: from pack(); bias [out], null if and only if built without. Precondition: 1 <= rows <= kGemmRows.
+  /// dense; packed: from pack(); bias [out], null if and only if built without. Precondition: 1 <= rows <= kGemmRows;
+  /// fewer rows cost as much as kGemmRows.
   void run(const void* packed, const float* bias, const void* x, float* y, std::int64_t rows, bool accumulate) const;
 
  private:

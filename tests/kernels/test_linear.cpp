@@ -85,7 +85,7 @@ TEST_CASE("a row's bits do not depend on the rows around it", "[linear][determin
           backend->linear(*linear, x.matrix().row_range(first, count), parts.matrix().row_range(first, count), false);
         }
         CAPTURE(dtype, in, chunk);
-        CHECK(parts.bits() == whole.bits());
+        CHECK((parts.bits() == whole.bits()));
       }
     }
   }
@@ -107,7 +107,7 @@ TEST_CASE("weights of every element type are packed", "[linear]") {
     const Guarded b(*backend, 3, out, DType::f32);
     backend->linear(*from_halves, x.matrix(), a.matrix(), false);
     backend->linear(*from_floats, x.matrix(), b.matrix(), false);
-    CHECK(a.bits() == b.bits());
+    CHECK((a.bits() == b.bits()));
   }
 }
 

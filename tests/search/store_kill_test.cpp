@@ -27,7 +27,8 @@ TEST_CASE("a job killed at random moments ends in the same store as one that ran
     const pid_t pid = ::fork();
     if (pid == 0) {
       try {
-        run_job(file, kBudget, kLimit, [] { ::usleep(500); });
+        // Slow enough at first that the job outlives 30 kills on any machine.
+        run_job(file, kBudget, kLimit, [&] { ::usleep(kills < 30 ? 5000 : 500); });
       } catch (const std::exception& error) {
         std::fprintf(stderr, "child: %s\n", error.what());
         ::_exit(1);
