@@ -155,7 +155,8 @@ class Backend {
 
   /// Splits a chunk of fused projections, normalises q and k per head if asked, rotates q and k by the table, and
   /// writes q ([rows, heads * head_dim], pre-multiplied by 1/sqrt(head_dim)) and rows first_position.. of kv. qkv
-  /// [rows, shape.qkv_cols()]; qkv and q in the projection dtype. Under Precision::bf16 q, k and v are rounded to bf16.
+  /// [rows, shape.qkv_cols()]; qkv and q in the projection dtype. Under Precision::bf16 q (scaled), k and v are
+  /// rounded to bf16.
   virtual void rotate_qkv(const RotateQkvOptions& options, ConstMatrix qkv, const RotationTable& table, Matrix q,
                           KvBuffer& kv) const = 0;
 

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "kernels/convert.hpp"
 #include "kernels/cpu/kv_buffer.hpp"
 #include "kernels/cpu/simd.hpp"
+#include "kernels/error.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_block.cpp"
@@ -23,18 +25,16 @@ inline constexpr std::int64_t kRowGroup = 8;  // rows whose products share loads
 
 /// Scratch of one work item, in floats.
 struct AttentionScratch {
-  float* queries;     // [kQueryBlock/8][head_dim][8]
-  float* scores;      // [kQueryBlock][kKeyBlock], then probabilities
+  float* queries;     // [kQueryBlock/8][head_dim][8]; bf16: [kQueryBlock/8][key_cols/2][8] pairs of columns
+  float* scores;      // [kQueryBlock][kKeyBlock], then probabilities; bf16: in the first half of each row
   float* output;      // [kQueryBlock][value_cols], not yet divided by `sum`
-  float* keys;        // bf16 only: the key block as float32
-  float* values;      // bf16 only: the value block as float32, panels kKeyBlock * kPanel apart
   float* max;         // [kQueryBlock] running maximum
   float* sum;         // [kQueryBlock] running sum of exp(score - max)
   float* correction;  // [kQueryBlock] exp(old max - new max)
 
   static std::int64_t floats(std::int64_t head_dim) {
     const std::int64_t cols = round_up(head_dim, kPanel);
-    return kQueryBlock * (2 * cols + kKeyBlock + 3) + 2 * kKeyBlock * cols;
+    return kQueryBlock * (2 * cols + kKeyBlock + 3);
   }
   AttentionScratch(void* memory, std::int64_t head_dim) {
     const std::int64_t cols = round_up(head_dim, kPanel);
@@ -47,8 +47,6 @@ struct AttentionScratch {
     queries = take(kQueryBlock * cols);
     scores = take(kQueryBlock * kKeyBlock);
     output = take(kQueryBlock * cols);
-    keys = take(kKeyBlock * cols);
-    values = take(kKeyBlock * cols);
     max = take(kQueryBlock);
     sum = take(kQueryBlock);
     correction = take(kQueryBlock);
@@ -56,6 +54,13 @@ struct AttentionScratch {
 };
 
 }  // namespace longrope::kernels
+#endif
+
+// Products of bf16 pairs, added in float32: an extension of AVX-512 that Highway 1.0 does not know. Functions that use
+// it are compiled for it by name; bf16 backends exist only where the processor has it.
+#undef LONGROPE_BF16_PRODUCTS
+#if defined(__x86_64__) && HWY_TARGET == HWY_AVX3
+#define LONGROPE_BF16_PRODUCTS __attribute__((target("avx512bf16")))
 #endif
 
 HWY_BEFORE_NAMESPACE();
@@ -91,6 +96,31 @@ HWY_INLINE void accumulate(const float* HWY_RESTRICT a, const float* const* b, s
   }
 }
 
+#ifdef LONGROPE_BF16_PRODUCTS
+/// The same over pairs of terms: a holds two bf16 in the place of a float, and so does b.
+template <int kVectors, std::int64_t kStep, std::int64_t kRow>
+LONGROPE_BF16_PRODUCTS inline void accumulate_bf16(const float* HWY_RESTRICT a, const std::uint16_t* const* b,
+                                                   std::int64_t count, FloatVec (&acc)[kTileRows][kVectors]) {
+  const std::uint16_t* HWY_RESTRICT b0 = b[0];
+  const std::uint16_t* HWY_RESTRICT b1 = b[kVectors - 1];
+  for (std::int64_t t = 0; t < count; ++t) {
+    const auto v0 = reinterpret_cast<__m512bh>(_mm512_load_si512(b0));
+    const auto v1 = reinterpret_cast<__m512bh>(_mm512_load_si512(b1));
+    b0 += 2 * kPanel;
+    b1 += 2 * kPanel;
+#pragma GCC unroll 8
+    for (int r = 0; r < kTileRows; ++r) {
+      std::int32_t pair = 0;
+      std::memcpy(&pair, a + r * kRow, sizeof pair);
+      const auto s = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+      acc[r][0].raw = _mm512_dpbf16_ps(acc[r][0].raw, s, v0);
+      if constexpr (kVectors > 1) acc[r][1].raw = _mm512_dpbf16_ps(acc[r][1].raw, s, v1);
+    }
+    a += kStep;
+  }
+}
+#endif
+
 /// Address of lane `lane` (a multiple of kLanes) of 16-wide panels.
 HWY_INLINE const float* panel_address(const float* panels, std::int64_t panel_stride, std::int64_t lane) {
   return panels + lane / kPanel * panel_stride + lane % kPanel;
@@ -100,7 +130,11 @@ HWY_INLINE const float* panel_address(const float* panels, std::int64_t panel_st
 class BlockAttention {
  public:
   BlockAttention(const AttentionBlock& block, void* memory)
-      : b_(block), s_(memory, block.head_dim), cols_(round_up(block.head_dim, kPanel)) {}
+      : b_(block),
+        s_(memory, block.head_dim),
+        cols_(round_up(block.head_dim, kPanel)),
+        bf16_(block.kv_dtype == DType::bf16),
+        query_steps_(bf16_ ? (block.head_dim + 1) / 2 : block.head_dim) {}
 
   HWY_ATTR void run() {
     pack_queries();
@@ -108,7 +142,6 @@ class BlockAttention {
     const std::int64_t first = first_visible(0) / kKeyBlock * kKeyBlock;
     for (key0_ = first; key0_ <= last; key0_ += kKeyBlock) {
       keys_ = std::min(kKeyBlock, last + 1 - key0_);
-      load_block();
       score();
       for (std::int64_t group = 0; group < groups(); ++group) softmax(group);
       add_values();
@@ -133,43 +166,24 @@ class BlockAttention {
   void pack_queries() {
     const std::int64_t packed_rows = groups() * kRowGroup;
     for (std::int64_t row = 0; row < packed_rows; ++row) {
-      float* out = s_.queries + row / kRowGroup * kRowGroup * b_.head_dim + row % kRowGroup;
-      for (std::int64_t i = 0; i < b_.head_dim; ++i) {
-        out[i * kRowGroup] = row < b_.rows ? b_.q[row * b_.q_stride + i] : 0.0F;
+      float* out = s_.queries + row / kRowGroup * kRowGroup * query_steps_ + row % kRowGroup;
+      const float* q = b_.q + row * b_.q_stride;
+      if (row >= b_.rows) {
+        for (std::int64_t i = 0; i < query_steps_; ++i) out[i * kRowGroup] = 0.0F;
+      } else if (bf16_) {
+        for (std::int64_t i = 0; i < query_steps_; ++i) {
+          const std::uint32_t low = bf16_from_float(q[2 * i]);
+          const std::uint32_t high = 2 * i + 1 < b_.head_dim ? bf16_from_float(q[2 * i + 1]) : 0;
+          const std::uint32_t pair = low | high << 16;
+          std::memcpy(out + i * kRowGroup, &pair, sizeof pair);
+        }
+      } else {
+        for (std::int64_t i = 0; i < b_.head_dim; ++i) out[i * kRowGroup] = q[i];
       }
     }
     std::fill(s_.output, s_.output + packed_rows * cols_, 0.0F);
     std::fill(s_.max, s_.max + packed_rows, -std::numeric_limits<float>::infinity());
     std::fill(s_.sum, s_.sum + packed_rows, 0.0F);
-  }
-
-  /// Points key_panels_ and value_panels_ at float32 panels of the block.
-  HWY_ATTR void load_block() {
-    if (b_.kv_dtype == DType::f32) {
-      key_panels_ = static_cast<const float*>(b_.keys) + key0_ * b_.head_dim;
-      value_panels_ = static_cast<const float*>(b_.values) + key0_ * kPanel;
-      value_panel_stride_ = b_.value_panel_stride;
-      return;
-    }
-    const auto* keys = static_cast<const std::uint16_t*>(b_.keys) + key0_ * b_.head_dim;
-    promote(keys, round_up(keys_, kKeyTile) * b_.head_dim, s_.keys);
-    const auto* values = static_cast<const std::uint16_t*>(b_.values) + key0_ * kPanel;
-    for (std::int64_t panel = 0; panel < cols_ / kPanel; ++panel) {
-      promote(values + panel * b_.value_panel_stride, keys_ * kPanel, s_.values + panel * kKeyBlock * kPanel);
-    }
-    key_panels_ = s_.keys;
-    value_panels_ = s_.values;
-    value_panel_stride_ = kKeyBlock * kPanel;
-  }
-
-  static HWY_ATTR void promote(const std::uint16_t* in, std::int64_t count, float* out) {
-    const FloatTag d;
-    const hn::Rebind<std::uint16_t, FloatTag> d16;
-    const hn::Rebind<std::uint32_t, FloatTag> d32;
-    for (std::int64_t i = 0; i < count; i += kLanes) {  // count is a multiple of kPanel
-      const auto wide = hn::PromoteTo(d32, hn::LoadU(d16, in + i));
-      hn::Store(hn::BitCast(d, hn::ShiftLeft<16>(wide)), d, out + i);
-    }
   }
 
   /// scores = Q K^T, by tiles of keys that stay in the first-level cache while all rows use them.
@@ -179,7 +193,15 @@ class BlockAttention {
         const auto [begin, end] = visible(group);
         if (tile + kKeyTile <= begin || tile >= end) continue;
         for (std::int64_t key = tile; key < tile + kKeyTile; key += 2 * kLanes) {
-          for (std::int64_t r = 0; r < kRowGroup; r += kTileRows) score_tile(group, r, key);
+          for (std::int64_t r = 0; r < kRowGroup; r += kTileRows) {
+#ifdef LONGROPE_BF16_PRODUCTS
+            if (bf16_) {
+              score_tile_bf16(group, r, key);
+              continue;
+            }
+#endif
+            score_tile(group, r, key);
+          }
         }
       }
     }
@@ -190,8 +212,9 @@ class BlockAttention {
     FloatVec acc[kTileRows][2];
 #pragma GCC unroll 8
     for (int r = 0; r < kTileRows; ++r) acc[r][0] = acc[r][1] = hn::Zero(d);
-    const float* const panels[2] = {panel_address(key_panels_, kPanel * b_.head_dim, key),
-                                    panel_address(key_panels_, kPanel * b_.head_dim, key + kLanes)};
+    const float* key_panels = static_cast<const float*>(b_.keys) + key0_ * b_.head_dim;
+    const float* const panels[2] = {panel_address(key_panels, kPanel * b_.head_dim, key),
+                                    panel_address(key_panels, kPanel * b_.head_dim, key + kLanes)};
     accumulate<2, kRowGroup, 1>(s_.queries + group * kRowGroup * b_.head_dim + row, panels, b_.head_dim, acc);
     float* out = s_.scores + (group * kRowGroup + row) * kKeyBlock + key;
 #pragma GCC unroll 8
@@ -200,6 +223,24 @@ class BlockAttention {
       hn::Store(acc[r][1], d, out + r * kKeyBlock + kLanes);
     }
   }
+
+#ifdef LONGROPE_BF16_PRODUCTS
+  LONGROPE_BF16_PRODUCTS void score_tile_bf16(std::int64_t group, std::int64_t row, std::int64_t key) {
+    FloatVec acc[kTileRows][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < kTileRows; ++r) acc[r][0].raw = acc[r][1].raw = _mm512_setzero_ps();
+    const std::int64_t columns = 2 * query_steps_;
+    const auto* first = static_cast<const std::uint16_t*>(b_.keys) + (key0_ + key) * columns;
+    const std::uint16_t* const panels[2] = {first, first + kPanel * columns};
+    accumulate_bf16<2, kRowGroup, 1>(s_.queries + group * kRowGroup * query_steps_ + row, panels, query_steps_, acc);
+    float* out = s_.scores + (group * kRowGroup + row) * kKeyBlock + key;
+#pragma GCC unroll 8
+    for (int r = 0; r < kTileRows; ++r) {
+      _mm512_store_ps(out + r * kKeyBlock, acc[r][0].raw);
+      _mm512_store_ps(out + r * kKeyBlock + kPanel, acc[r][1].raw);
+    }
+  }
+#endif
 
   /// Masks a group's scores, turns them into exp(score - new max), and updates max, sum and correction.
   HWY_ATTR void softmax(std::int64_t group) {
@@ -225,7 +266,14 @@ class BlockAttention {
       hn::Store(exp_nonpositive(d, hn::Load(d, correction)), d, correction);
     }
     for (std::int64_t r = 0; r < kRowGroup; ++r) {
-      const float sum = exponentiate(s_.scores + (row0 + r) * kKeyBlock, begin, end, reference[r]);
+      float* scores = s_.scores + (row0 + r) * kKeyBlock;
+      float sum = 0.0F;
+#ifdef LONGROPE_BF16_PRODUCTS
+      if (bf16_) {
+        sum = exponentiate_bf16(scores, begin, end, reference[r]);
+      } else
+#endif
+        sum = exponentiate(scores, begin, end, reference[r]);
       s_.sum[row0 + r] = s_.sum[row0 + r] * s_.correction[row0 + r] + sum;
     }
   }
@@ -265,9 +313,37 @@ class BlockAttention {
     return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
   }
 
+#ifdef LONGROPE_BF16_PRODUCTS
+  /// The probabilities of key k are left as bf16 at element k of the row's storage, which is behind what is still read.
+  LONGROPE_BF16_PRODUCTS static float exponentiate_bf16(float* scores, std::int64_t begin, std::int64_t end,
+                                                        float reference) {
+    const FloatTag d;
+    const FloatVec shift{_mm512_set1_ps(reference)};
+    FloatVec sum0{_mm512_setzero_ps()};
+    FloatVec sum1{_mm512_setzero_ps()};
+    auto* out = reinterpret_cast<char*>(scores);
+    for (std::int64_t key = begin; key < end; key += 2 * kPanel) {
+      const FloatVec p0 = exp_nonpositive(d, FloatVec{_mm512_sub_ps(_mm512_load_ps(scores + key), shift.raw)});
+      const FloatVec p1 = exp_nonpositive(d, FloatVec{_mm512_sub_ps(_mm512_load_ps(scores + key + kPanel), shift.raw)});
+      const __m512bh rounded = _mm512_cvtne2ps_pbh(p1.raw, p0.raw);
+      _mm512_store_si512(out + 2 * key, reinterpret_cast<__m512i>(rounded));
+      sum0.raw = _mm512_add_ps(sum0.raw, p0.raw);
+      sum1.raw = _mm512_add_ps(sum1.raw, p1.raw);
+    }
+    return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
+  }
+#endif
+
   /// output = output * correction + P V, by panels of columns that stay in the first-level cache.
   HWY_ATTR void add_values() {
     std::int64_t column = 0;
+#ifdef LONGROPE_BF16_PRODUCTS
+    if (bf16_) {
+      for (; column + 2 * kPanel <= cols_; column += 2 * kPanel) add_value_columns_bf16<2>(column);
+      for (; column < cols_; column += kPanel) add_value_columns_bf16<1>(column);
+      return;
+    }
+#endif
     for (; column + 2 * kLanes <= cols_; column += 2 * kLanes) add_value_columns<2>(column);
     for (; column < cols_; column += kLanes) add_value_columns<1>(column);
   }
@@ -286,9 +362,10 @@ class BlockAttention {
         acc[r][0] = hn::Mul(hn::Load(d, out + r * cols_), correction);
         if constexpr (kVectors > 1) acc[r][1] = hn::Mul(hn::Load(d, out + r * cols_ + kLanes), correction);
       }
+      const float* value_panels = static_cast<const float*>(b_.values) + (key0_ + begin) * kPanel;
       const float* const panels[2] = {
-          panel_address(value_panels_, value_panel_stride_, column) + begin * kPanel,
-          panel_address(value_panels_, value_panel_stride_, column + (kVectors - 1) * kLanes) + begin * kPanel};
+          panel_address(value_panels, b_.value_panel_stride, column),
+          panel_address(value_panels, b_.value_panel_stride, column + (kVectors - 1) * kLanes)};
       accumulate<kVectors, 1, kKeyBlock>(s_.scores + row * kKeyBlock + begin, panels, end - begin, acc);
 #pragma GCC unroll 8
       for (int r = 0; r < kTileRows; ++r) {
@@ -297,6 +374,36 @@ class BlockAttention {
       }
     }
   }
+
+#ifdef LONGROPE_BF16_PRODUCTS
+  /// Keys in pairs: one that stands beside a visible one, and is not, has probability 0 and some finite value.
+  template <int kVectors>
+  LONGROPE_BF16_PRODUCTS void add_value_columns_bf16(std::int64_t column) {
+    for (std::int64_t row = 0; row < groups() * kRowGroup; row += kTileRows) {
+      const auto [visible_begin, end] = visible(row / kRowGroup);
+      if (visible_begin == end) continue;
+      const std::int64_t begin = visible_begin / 2 * 2;
+      FloatVec acc[kTileRows][kVectors];
+      float* out = s_.output + row * cols_ + column;
+#pragma GCC unroll 8
+      for (int r = 0; r < kTileRows; ++r) {
+        const __m512 correction = _mm512_set1_ps(s_.correction[row + r]);
+        acc[r][0].raw = _mm512_mul_ps(_mm512_load_ps(out + r * cols_), correction);
+        if constexpr (kVectors > 1) acc[r][1].raw = _mm512_mul_ps(_mm512_load_ps(out + r * cols_ + kPanel), correction);
+      }
+      const auto* first = static_cast<const std::uint16_t*>(b_.values) + column / kPanel * b_.value_panel_stride +
+                          (key0_ + begin) * kPanel;
+      const std::uint16_t* const panels[2] = {first, first + (kVectors - 1) * b_.value_panel_stride};
+      const float* pairs = s_.scores + row * kKeyBlock + begin / 2;
+      accumulate_bf16<kVectors, 1, kKeyBlock>(pairs, panels, (end - begin + 1) / 2, acc);
+#pragma GCC unroll 8
+      for (int r = 0; r < kTileRows; ++r) {
+        _mm512_store_ps(out + r * cols_, acc[r][0].raw);
+        if constexpr (kVectors > 1) _mm512_store_ps(out + r * cols_ + kPanel, acc[r][1].raw);
+      }
+    }
+  }
+#endif
 
   void write_output() const {
     for (std::int64_t row = 0; row < b_.rows; ++row) {
@@ -315,16 +422,20 @@ class BlockAttention {
   const AttentionBlock& b_;
   AttentionScratch s_;
   std::int64_t cols_;
-  std::int64_t key0_ = 0;  // first key of the block
-  std::int64_t keys_ = 0;  // keys of the block that some row sees
-  const float* key_panels_ = nullptr;
-  const float* value_panels_ = nullptr;
-  std::int64_t value_panel_stride_ = 0;
+  bool bf16_;
+  std::int64_t query_steps_;  // products that make a score: columns, or pairs of them
+  std::int64_t key0_ = 0;     // first key of the block
+  std::int64_t keys_ = 0;     // keys of the block that some row sees
 };
 
 }  // namespace
 
-HWY_ATTR void run_block(const AttentionBlock& block, void* scratch) { BlockAttention(block, scratch).run(); }
+HWY_ATTR void run_block(const AttentionBlock& block, void* scratch) {
+#ifndef LONGROPE_BF16_PRODUCTS
+  if (block.kv_dtype == DType::bf16) throw RuntimeError("[attention] bf16 needs AVX-512 BF16 instructions");
+#endif
+  BlockAttention(block, scratch).run();
+}
 
 }  // namespace longrope::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -1,5 +1,6 @@
 // Attention of one block of queries of one head: the work item of cpu/attention.cpp, in SIMD chosen at run time.
-// Flash attention (Dao et al. 2022, algorithm 1; the online softmax of Milakov & Gimelshein 2018) in float32.
+// Flash attention (Dao et al. 2022, algorithm 1; the online softmax of Milakov & Gimelshein 2018) in float32; under
+// bf16 the products are of bf16, q and the probabilities rounded to it, and their sums in float32.
 #pragma once
 
 #include <cstdint>

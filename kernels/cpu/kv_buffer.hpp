@@ -1,7 +1,10 @@
 // K and V of one layer in the order attention reads them: vectors of 16 keys for Q K^T, vectors of 16 columns for P V.
 //   K [kv_heads][capacity/16][head_dim][16 keys]             rotated
 //   V [kv_heads][value_cols/16][capacity][16 columns]        value_cols = head_dim rounded up to 16
-// Elements are f32, or bf16 under Precision::bf16. Fresh buffers are zero, so padding is finite.
+// Elements are f32. Under Precision::bf16 they are bf16, in the pairs whose products one instruction adds:
+//   K [kv_heads][capacity/16][key_cols/2][16 keys][2]        key_cols = head_dim rounded up to 2
+//   V [kv_heads][value_cols/16][capacity/2][16 columns][2]
+// Fresh buffers are zero, so padding is finite.
 #pragma once
 
 #include <cstring>
@@ -24,28 +27,33 @@ class CpuKvBuffer final : public KvBuffer {
         tokens_(capacity_tokens),
         padded_tokens_(round_up(capacity_tokens, kKeyTile)),
         dtype_(dtype),
-        keys_(zeros(kv_heads_ * padded_tokens_ * head_dim_ * bytes_of(dtype))),
+        keys_(zeros(kv_heads_ * padded_tokens_ * key_cols() * bytes_of(dtype))),
         values_(zeros(kv_heads_ * padded_tokens_ * value_cols() * bytes_of(dtype))) {}
 
   std::int64_t capacity_tokens() const override { return tokens_; }
   std::int64_t kv_heads() const { return kv_heads_; }
   std::int64_t head_dim() const { return head_dim_; }
+  std::int64_t key_cols() const { return dtype_ == DType::bf16 ? round_up(head_dim_, 2) : head_dim_; }
   std::int64_t value_cols() const { return round_up(head_dim_, kPanel); }
   DType dtype() const { return dtype_; }
 
   /// Elements from one V panel (16 columns of all tokens) to the next.
   std::int64_t value_panel_stride() const { return padded_tokens_ * kPanel; }
 
-  void* keys(std::int64_t kv_head) const { return at(keys_, kv_head * padded_tokens_ * head_dim_); }
+  void* keys(std::int64_t kv_head) const { return at(keys_, kv_head * padded_tokens_ * key_cols()); }
   void* values(std::int64_t kv_head) const { return at(values_, kv_head * padded_tokens_ * value_cols()); }
 
   /// Element offset of K[token][column] in keys(kv_head).
   std::int64_t key_offset(std::int64_t token, std::int64_t column) const {
-    return token / kPanel * kPanel * head_dim_ + column * kPanel + token % kPanel;
+    const std::int64_t panel = token / kPanel * kPanel * key_cols();
+    if (dtype_ == DType::bf16) return panel + column / 2 * 2 * kPanel + token % kPanel * 2 + column % 2;
+    return panel + column * kPanel + token % kPanel;
   }
   /// Element offset of V[token][column] in values(kv_head).
   std::int64_t value_offset(std::int64_t token, std::int64_t column) const {
-    return column / kPanel * value_panel_stride() + token * kPanel + column % kPanel;
+    const std::int64_t panel = column / kPanel * value_panel_stride();
+    if (dtype_ == DType::bf16) return panel + token / 2 * 2 * kPanel + column % kPanel * 2 + token % 2;
+    return panel + token * kPanel + column % kPanel;
   }
 
  private:

@@ -71,7 +71,7 @@ struct Chunk {
       float* out = q + (row * shape.heads + head) * shape.head_dim;
       rotate_head(qkv + row * shape.qkv_cols() + head * shape.head_dim, shape.head_dim, q_norm, options.norm_epsilon,
                   table.pairs(), table.cosines(position), table.sines(position), out);
-      for (std::int64_t i = 0; i < shape.head_dim; ++i) out[i] = (round ? round_to_bf16(out[i]) : out[i]) * scale;
+      for (std::int64_t i = 0; i < shape.head_dim; ++i) out[i] = round ? round_to_bf16(out[i] * scale) : out[i] * scale;
     }
   }
 
@@ -93,6 +93,16 @@ struct Chunk {
     }
   }
 };
+
+/// Under bf16 attention reads values in pairs of tokens: what stands beside the chunk's last one must be finite.
+void finish_last_pair(CpuKvBuffer& kv, std::int64_t last_position) {
+  if (kv.dtype() != DType::bf16 || last_position % 2 != 0) return;
+  for (std::int64_t head = 0; head < kv.kv_heads(); ++head) {
+    for (std::int64_t i = 0; i < kv.head_dim(); ++i) {
+      store(kv.values(head), kv.dtype(), kv.value_offset(last_position + 1, i), 0.0F);
+    }
+  }
+}
 
 void validate(const RotateQkvOptions& options, ConstMatrix qkv, const CpuRotationTable& table, Matrix q,
               const CpuKvBuffer& kv) {
@@ -131,6 +141,7 @@ void rotate_qkv(const RotateQkvOptions& options, ConstMatrix qkv, const CpuRotat
     for (std::int64_t row = first; row < first + count; ++row) chunk.queries(row);
     for (std::int64_t row = first; row < first + count; ++row) chunk.keys_and_values(row);
   });
+  if (qkv.rows > 0) finish_last_pair(kv, options.first_position + qkv.rows - 1);
 }
 
 }  // namespace longrope::kernels

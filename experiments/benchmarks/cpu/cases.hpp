@@ -1,0 +1,30 @@
+// What the bench measures: each prints its lines and their share of the peak.
+#pragma once
+
+#include <cstdint>
+
+#include "fma_peak.hpp"
+#include "kernels/backend.hpp"
+#include "search/cli/session.hpp"
+
+namespace longrope::bench {
+
+struct Peaks {
+  Peak f32;
+  Peak bf16;
+  double of(kernels::Precision precision) const {
+    return precision == kernels::Precision::bf16 ? bf16.flops_per_s : f32.flops_per_s;
+  }
+};
+
+/// Matrix products of a forward pass, one thread.
+void run_products(const Peaks& peaks);
+/// Causal attention, one thread.
+void run_attention(const Peaks& peaks, std::int64_t tokens);
+/// The session's windows under one table, and under `tables` tables at once, on one thread and on all; `length`:
+/// tokens.
+void run_evaluation(const Peaks& peaks, const cli::Session& session, std::int64_t length, std::int64_t tables);
+/// What the process took at most, beside what the plan counts for one window of `length` tokens.
+void run_memory(const cli::Session& session, std::int64_t length, std::int64_t threads);
+
+}  // namespace longrope::bench

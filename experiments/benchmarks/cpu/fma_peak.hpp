@@ -1,0 +1,19 @@
+// The ceiling of one core, measured: multiply-adds on registers alone.
+#pragma once
+
+#include <string>
+
+namespace longrope::bench {
+
+/// One measured rate and the instruction that reached it.
+struct Peak {
+  double flops_per_s = 0.0;  ///< 0: the processor has no such instruction
+  std::string instruction;
+};
+
+/// Fused multiply-adds of float32, in the widest registers that the processor has.
+Peak measure_f32_peak();
+/// Products of bfloat16 pairs added in float32 (AVX-512 BF16).
+Peak measure_bf16_peak();
+
+}  // namespace longrope::bench

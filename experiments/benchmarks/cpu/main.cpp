@@ -1,0 +1,60 @@
+// cpu_bench: how near the CPU backend comes to what this machine can do. Every figure stands beside the peak measured
+// in the same run; one case at a time, so that nothing else is running.
+#include <fmt/core.h>
+
+#include "cases.hpp"
+#include "kernels/error.hpp"
+#include "search/cli/command.hpp"
+
+namespace {
+
+namespace cli = longrope::cli;
+namespace po = boost::program_options;
+using namespace longrope::bench;
+
+int run(const std::vector<std::string>& arguments) {
+  po::options_description options("Options");
+  options.add_options()("cases", po::value<std::string>()->default_value("products,attention,evaluation"),
+                        "what to measure, comma-separated: products, attention, evaluation, memory")(
+      "length", po::value<std::int64_t>()->default_value(2048), "tokens of a window")(
+      "tables", po::value<std::int64_t>()->default_value(8), "RoPE tables scored at once")(
+      "attention-length", po::value<std::int64_t>()->default_value(4096), "tokens of the attention cases");
+  po::options_description all;
+  all.add(cli::session_options()).add(options);
+  po::variables_map values;
+  if (!cli::parse_options("Usage: cpu_bench [--cases ...] --model DIR --text FILE... [options]", all, arguments,
+                          values)) {
+    return 0;
+  }
+  const std::string cases = "," + values["cases"].as<std::string>() + ",";
+  const auto asked = [&](const char* name) { return cases.find(fmt::format(",{},", name)) != std::string::npos; };
+  const std::int64_t length = values["length"].as<std::int64_t>();
+  const Peaks peaks{measure_f32_peak(), measure_bf16_peak()};
+  fmt::print("peak of one core: f32 {:.1f} GF/s ({})", peaks.f32.flops_per_s * 1e-9, peaks.f32.instruction);
+  if (peaks.bf16.flops_per_s > 0.0) {
+    fmt::print(", bf16 {:.1f} GF/s ({})", peaks.bf16.flops_per_s * 1e-9, peaks.bf16.instruction);
+  }
+  fmt::print("\n");
+  if (asked("products")) run_products(peaks);
+  if (asked("attention")) run_attention(peaks, values["attention-length"].as<std::int64_t>());
+  if (asked("evaluation") || asked("memory")) {
+    const cli::Session session(values, length);
+    if (asked("evaluation")) run_evaluation(peaks, session, length, values["tables"].as<std::int64_t>());
+    if (asked("memory")) run_memory(session, length, 1);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run({argv + 1, argv + argc});
+  } catch (const longrope::InputError& error) {
+    fmt::print(stderr, "cpu_bench: {}\n", error.what());
+    return cli::kUsage;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "cpu_bench: {}\n", error.what());
+    return cli::kFailed;
+  }
+}
