@@ -33,6 +33,8 @@ struct MemoryFormat {
   std::int64_t kv_token_multiple = 1;  ///< K and V have room for a multiple of it
   std::int64_t v_column_multiple = 1;  ///< a head's V columns are padded to it
   std::int64_t rotation_bytes = 0;     ///< of a RotationTable, per position and pair of dimensions
+  std::int64_t k_column_multiple = 1;  ///< and its K columns to this
+  std::int64_t product_rows = 0;       ///< products of fewer rows are padded to it in scratch; 0: never
   bool chunk_scratch = false;          ///< operations allocate device memory of their own, as on a GPU
   bool fp8 = false;                    ///< activations are quantised into a buffer of their own
   std::int64_t fixed_bytes = 0;        ///< taken once: kernel images, libraries, what threads keep
@@ -55,14 +57,21 @@ struct MemoryFormat {
   }
   /// make_kv_buffer.
   std::int64_t kv_buffer(const AttentionShape& shape, std::int64_t tokens) const {
-    const std::int64_t columns = shape.head_dim + round_up(shape.head_dim, v_column_multiple);
+    const std::int64_t columns =
+        round_up(shape.head_dim, k_column_multiple) + round_up(shape.head_dim, v_column_multiple);
     return shape.kv_heads * round_up(tokens, kv_token_multiple) * columns * bytes_of(kv);
   }
   /// make_rotation_table.
   std::int64_t rotation(std::int64_t pairs, std::int64_t tokens) const { return pairs * tokens * rotation_bytes; }
   /// The most that operations of one window hold at once beside their arguments.
   std::int64_t scratch(const ScratchShape& s) const {
-    if (!chunk_scratch) return 0;
+    if (!chunk_scratch) {
+      constexpr std::int64_t kLogitColumns = 1024;
+      const std::int64_t query = s.attention.heads * s.attention.head_dim;
+      const std::int64_t in = std::max({s.hidden, s.intermediate, query});
+      const std::int64_t out = std::max({s.hidden, 2 * s.intermediate, s.attention.qkv_cols(), kLogitColumns});
+      return product_rows * (in * bytes_of(activation) + out * bytes_of(projection));
+    }
     constexpr std::int64_t kProductWorkspace = std::int64_t{32} << 20;
     constexpr std::int64_t kLogitRows = 8192;
     constexpr std::int64_t kLogitColumns = 8192;
@@ -89,6 +98,8 @@ inline MemoryFormat cpu_memory_format(Precision precision, std::int64_t threads)
   format.activation = format.kv = bf16 ? DType::bf16 : DType::f32;
   format.kv_token_multiple = 32;
   format.v_column_multiple = 16;
+  format.k_column_multiple = bf16 ? 2 : 1;
+  format.product_rows = 256;
   format.rotation_bytes = 8;
   format.fixed_bytes = std::min<std::int64_t>(threads, 256) * (std::int64_t{4} << 20);
   return format;

@@ -179,7 +179,7 @@ TEST_CASE("The plan counts what a window allocates", "[memory]") {
         const kernels::AttentionShape attention{config.heads, config.kv_heads, config.head_dim, config.rope.rotary_dim};
         const kernels::CpuKvBuffer kv(attention, tokens - 1, backend.activation_dtype());
         const std::int64_t padded = kv.value_panel_stride() / kernels::kPanel;
-        CHECK(p.kv_bytes == kv.kv_heads() * padded * (kv.head_dim() + kv.value_cols()) * kernels::bytes_of(kv.dtype()));
+        CHECK(p.kv_bytes == kv.kv_heads() * padded * (kv.key_cols() + kv.value_cols()) * kernels::bytes_of(kv.dtype()));
       }
     }
   }
