@@ -2,6 +2,9 @@
 // in the same run; one case at a time, so that nothing else is running.
 #include <fmt/core.h>
 
+#include <set>
+#include <sstream>
+
 #include "cases.hpp"
 #include "kernels/error.hpp"
 #include "search/cli/command.hpp"
@@ -26,8 +29,15 @@ int run(const std::vector<std::string>& arguments) {
                           values)) {
     return 0;
   }
-  const std::string cases = "," + values["cases"].as<std::string>() + ",";
-  const auto asked = [&](const char* name) { return cases.find(fmt::format(",{},", name)) != std::string::npos; };
+  std::set<std::string> cases;
+  std::istringstream list(values["cases"].as<std::string>());
+  for (std::string name; std::getline(list, name, ',');) {
+    if (name != "products" && name != "attention" && name != "evaluation" && name != "memory") {
+      throw longrope::InputError(fmt::format("[usage] no case is named '{}' (see --help)", name));
+    }
+    cases.insert(name);
+  }
+  const auto asked = [&](const char* name) { return cases.count(name) != 0; };
   const std::int64_t length = values["length"].as<std::int64_t>();
   const Peaks peaks{measure_f32_peak(), measure_bf16_peak()};
   fmt::print("peak of one core: f32 {:.1f} GF/s ({})", peaks.f32.flops_per_s * 1e-9, peaks.f32.instruction);
