@@ -38,6 +38,11 @@ int run(const std::vector<std::string>& arguments) {
     cases.insert(name);
   }
   const auto asked = [&](const char* name) { return cases.count(name) != 0; };
+  for (const char* name : {"length", "tables", "attention-length"}) {
+    if (values[name].as<std::int64_t>() < 1) {
+      throw longrope::InputError(fmt::format("[usage] --{} must be at least 1 (see --help)", name));
+    }
+  }
   const std::int64_t length = values["length"].as<std::int64_t>();
   const Peaks peaks{measure_f32_peak(), measure_bf16_peak()};
   fmt::print("peak of one core: f32 {:.1f} GF/s ({})", peaks.f32.flops_per_s * 1e-9, peaks.f32.instruction);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -80,7 +81,7 @@ void run_evaluation(const Peaks& peaks, const cli::Session& session, std::int64_
              session.model_directory(), flops * 1e-9 / static_cast<double>(evaluator.windows().size()));
   fmt::print("  tables  threads   s/window    GF/s   of f32 peak   speed-up\n");
   const auto all = static_cast<std::int64_t>(tbb::info::default_concurrency());
-  for (const std::int64_t tables : {std::int64_t{1}, count}) {
+  for (const std::int64_t tables : std::set<std::int64_t>{1, count}) {
     double one_thread_s = 0.0;
     for (std::int64_t threads = 1; threads <= all; threads = threads < all ? std::min(2 * threads, all) : all + 1) {
       const Run run = best_of(3, evaluator, some_tables(session, length, tables), threads);
@@ -92,7 +93,6 @@ void run_evaluation(const Peaks& peaks, const cli::Session& session, std::int64_
                  100.0 * total_flops / run.seconds / peaks.f32.flops_per_s / static_cast<double>(threads),
                  one_thread_s / run.seconds, run.perplexity);
     }
-    if (tables == count) break;
   }
 }
 
