@@ -31,27 +31,43 @@ std::string size_text(std::int64_t bytes) {
 MemoryPlan make_plan(const ModelConfig& c, const kernels::MemoryFormat& format, const MemoryPlanOptions& options,
                      WindowLayout layout) {
   const std::int64_t inputs = options.window_tokens - 1;  // the last token is a target only
-  const std::int64_t rows = std::min(inputs, layout.chunk_tokens);
+  const std::int64_t sequences =
+      layout.max_sequences == 1 ? 1 : std::max(layout.max_sequences, layout.chunk_tokens / inputs);
+  const std::int64_t rows = std::min(sequences * inputs, layout.chunk_tokens);
   const kernels::AttentionShape shape = attention_shape(c);
   const std::int64_t q_columns = c.heads * c.head_dim;
   MemoryPlan plan;
   plan.device = options.device;
   plan.window_tokens = options.window_tokens;
-  plan.layout = {rows, layout.hidden_on_host};
+  plan.layout = layout;
+  plan.layout.chunk_tokens = rows;
+  plan.sequences = sequences;
   plan.free_bytes = options.free_bytes;
   plan.weights_bytes = weights_bytes(c, format, options.embedding);
   plan.fixed_bytes = format.fixed_bytes;
   const std::int64_t hidden_row = c.hidden_size * bytes_of(kernels::DType::f32);
-  plan.hidden_bytes = (layout.hidden_on_host ? 2 * rows : inputs) * hidden_row;
-  plan.host_bytes = layout.hidden_on_host ? inputs * hidden_row : 0;
-  plan.kv_bytes = format.kv_buffer(shape, inputs);
-  plan.rotation_bytes = format.rotation(shape.rotary_dim / 2, options.window_tokens);
+  plan.hidden_bytes = (layout.hidden_on_host ? 2 * rows : sequences * inputs) * hidden_row;
+  plan.host_bytes = layout.hidden_on_host ? sequences * inputs * hidden_row : 0;
+  plan.kv_bytes = sequences * format.kv_buffer(shape, inputs);
+  plan.rotation_bytes = sequences * format.rotation(shape.rotary_dim / 2, options.window_tokens);
   plan.workspace_bytes =
       rows * ((c.hidden_size + q_columns + c.intermediate_size) * bytes_of(format.activation) +
               (shape.qkv_cols() + q_columns + 2 * c.intermediate_size) * bytes_of(format.projection));
   plan.scratch_bytes =
       format.scratch({options.window_tokens, rows, c.hidden_size, c.intermediate_size, c.vocabulary, shape});
   return plan;
+}
+
+/// The same with as many sequences in a pass as leave half of the memory free and as many passes at once.
+MemoryPlan joined(const MemoryPlan& alone, const ModelConfig& config, const kernels::MemoryFormat& format,
+                  const MemoryPlanOptions& options) {
+  for (std::int64_t sequences = options.preferred_sequences; sequences > 1; sequences /= 2) {
+    MemoryPlan plan =
+        make_plan(config, format, options, {options.preferred_chunk_tokens, alone.layout.hidden_on_host, sequences});
+    plan.windows_at_once = alone.windows_at_once;
+    if (plan.total_bytes() <= options.free_bytes / 2) return plan;
+  }
+  return alone;
 }
 
 }  // namespace
@@ -84,7 +100,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const kernels::MemoryFormat& f
         most = std::min(most, (options.free_bytes - plan.weights_bytes - plan.fixed_bytes) / plan.window_bytes());
         if (on_host) most = std::min(most, host_limit / plan.host_bytes);
         plan.windows_at_once = most;
-        return plan;
+        return joined(plan, config, format, options);
       }
       if (chunk / 2 < smallest) break;
     }
@@ -109,15 +125,30 @@ MemoryPlan plan_memory(const ModelConfig& config, const kernels::MemoryFormat& f
 std::string MemoryPlan::describe() const {
   return fmt::format(
       "{}: {} free; weights {}, taken once beside them {}\n"
-      "  a window of {} tokens: hidden state {}{}, K and V of one layer {}, rotation {}, buffers of a chunk of {} rows "
+      "  a pass of windows of {} tokens: hidden state {}{}, K and V of one layer {}, rotation {}, buffers of a chunk "
+      "of {} rows "
       "{}, "
       "scratch {}\n"
-      "  {} window{} at once, {} in all",
+      "  {} such window{} in a pass, {} pass{} at once, {} in all",
       device, size_text(free_bytes), size_text(weights_bytes), size_text(fixed_bytes), window_tokens,
       size_text(hidden_bytes),
       layout.hidden_on_host ? fmt::format(" (and {} on the host, streamed)", size_text(host_bytes)) : "",
       size_text(kv_bytes), size_text(rotation_bytes), layout.chunk_tokens, size_text(workspace_bytes),
-      size_text(scratch_bytes), windows_at_once, windows_at_once == 1 ? "" : "s", size_text(total_bytes()));
+      size_text(scratch_bytes), sequences, sequences == 1 ? "" : "s", windows_at_once, windows_at_once == 1 ? "" : "es",
+      size_text(total_bytes()));
+}
+
+std::int64_t sequences_to_join(const ModelConfig& c, std::int64_t window_tokens) {
+  constexpr std::int64_t kJoined = 4;  // of more, a chunk has too few positions for attention to read K and V seldom
+  constexpr double kWorthwhile = 0.01;
+  const auto hidden = static_cast<double>(c.hidden_size);
+  const auto query = static_cast<double>(c.heads * c.head_dim);
+  const double qkv = static_cast<double>(attention_shape(c).qkv_cols()) * hidden;
+  const double attention = query * static_cast<double>(window_tokens);  // Q K^T and P V, half of the pairs each
+  const double layer = qkv + query * hidden + 3.0 * static_cast<double>(c.intermediate_size) * hidden + attention;
+  const double all = static_cast<double>(c.layers) * layer + static_cast<double>(c.vocabulary) * hidden;
+  const bool short_of_rows = window_tokens <= 4 * kSmallestChunk;
+  return short_of_rows || qkv >= kWorthwhile * all ? kJoined : 1;
 }
 
 std::int64_t windows_to_fill_gpu(const ModelConfig& c, std::int64_t window_tokens, std::int64_t chunk_tokens) {

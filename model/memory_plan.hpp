@@ -16,6 +16,9 @@ namespace longrope::model {
 struct WindowLayout {
   std::int64_t chunk_tokens = 0;  ///< rows at once, at least 1; a window shorter than that is one chunk
   bool hidden_on_host = false;    ///< the hidden state lives in host memory and is streamed through two device chunks
+  /// Windows of the longest length whose rows go through the layers together; 1: always one alone. Where there are
+  /// more, shorter windows fill a chunk.
+  std::int64_t max_sequences = 1;
 };
 
 /// What there is, and what one would like.
@@ -26,6 +29,7 @@ struct MemoryPlanOptions {
   std::int64_t host_free_bytes = 0;         ///< for a streamed hidden state; 0: no streaming (the CPU)
   std::int64_t preferred_chunk_tokens = 0;  ///< Backend::preferred_chunk_tokens
   std::int64_t preferred_windows_at_once = 1;
+  std::int64_t preferred_sequences = 1;             ///< of one pass, see WindowLayout::max_sequences
   kernels::DType embedding = kernels::DType::bf16;  ///< as stored in the checkpoint
 };
 
@@ -33,14 +37,15 @@ struct MemoryPlan {
   std::string device;
   std::int64_t window_tokens = 0;
   WindowLayout layout;
-  std::int64_t windows_at_once = 1;
+  std::int64_t windows_at_once = 1;  ///< passes that run at once, each of `sequences` windows
+  std::int64_t sequences = 1;
   // Once per device.
   std::int64_t weights_bytes = 0;
   std::int64_t fixed_bytes = 0;
-  // Per window that runs.
+  // Per pass that runs.
   std::int64_t hidden_bytes = 0;     ///< float32 residual stream on the device: all tokens, or two chunks of it
   std::int64_t kv_bytes = 0;         ///< K and V of one layer
-  std::int64_t rotation_bytes = 0;   ///< the table of the window's candidate
+  std::int64_t rotation_bytes = 0;   ///< the tables of the pass
   std::int64_t workspace_bytes = 0;  ///< activations of one chunk
   std::int64_t scratch_bytes = 0;    ///< of the backend's operations
   std::int64_t host_bytes = 0;       ///< the hidden state, where it lives on the host
@@ -55,8 +60,9 @@ struct MemoryPlan {
 };
 
 /// The plan for one device. In this order: the preferred chunk with the hidden state on the device; half the chunk,
-/// down to 1024 rows; the hidden state on the host; smaller chunks again, down to 256 rows. Then as many windows at
-/// once as fit and are preferred. Throws InputError with what is needed and what there is if nothing fits.
+/// down to 1024 rows; the hidden state on the host; smaller chunks again, down to 256 rows. Then as many sequences in
+/// a pass, and as many passes at once, as fit and are preferred. Throws InputError with what is needed and what there
+/// is if nothing fits.
 MemoryPlan plan_memory(const ModelConfig& config, const kernels::MemoryFormat& format,
                        const MemoryPlanOptions& options);
 
@@ -67,6 +73,11 @@ std::int64_t weights_bytes(const ModelConfig& config, const kernels::MemoryForma
 /// millisecond, so that launches and waits hide behind it. 1 for a big model, up to 32 for small ones, whose
 /// concurrency is then that of streams (one per thread); rows of several candidates are not gathered into one launch.
 std::int64_t windows_to_fill_gpu(const ModelConfig& config, std::int64_t window_tokens, std::int64_t chunk_tokens);
+
+/// How many windows of one length the CPU should take through the layers together, if there are as many to score: 4
+/// where what tables share, the QKV projection of layer 0, is 1% of a window's work or more, and where a window alone
+/// leaves products short of rows; else 1.
+std::int64_t sequences_to_join(const ModelConfig& config, std::int64_t window_tokens);
 
 /// Memory that programs may still take without swapping, as Linux says (MemAvailable of /proc/meminfo), or less where
 /// the process or its container has a lower limit; the largest number where nothing says.

@@ -24,31 +24,61 @@ class Buffer {
   Buffer(const Backend& backend, DType dtype, std::int64_t rows, std::int64_t cols)
       : memory_(backend.allocate(rows * cols * kernels::bytes_of(dtype))), matrix_{memory_.get(), dtype, rows, cols} {}
   Matrix rows(std::int64_t count) const { return matrix_.row_range(0, count); }
+  Matrix row_range(std::int64_t first, std::int64_t count) const { return matrix_.row_range(first, count); }
 
  private:
   kernels::DeviceMemory memory_;
   Matrix matrix_;
 };
 
-/// Everything one window needs while it runs. Shapes: hidden [tokens, hidden]; the rest [chunk, ...], reused.
-/// memory_plan.cpp counts the same buffers.
-struct Workspace {
-  Workspace(const Backend& backend, const ModelConfig& c, const kernels::AttentionShape& shape,
-            const WindowLayout& layout, std::int64_t tokens)
-      : chunk(std::min(tokens, layout.chunk_tokens)),
-        hidden(backend, tokens, c.hidden_size, chunk, layout.hidden_on_host),
-        normed(backend, backend.activation_dtype(), chunk, c.hidden_size),
-        qkv(backend, backend.projection_dtype(), chunk, shape.qkv_cols()),
-        q(backend, backend.projection_dtype(), chunk, c.heads * c.head_dim),
-        attended(backend, backend.activation_dtype(), chunk, c.heads * c.head_dim),
-        gate_up(backend, backend.projection_dtype(), chunk, 2 * c.intermediate_size),
-        gated(backend, backend.activation_dtype(), chunk, c.intermediate_size),
-        kv(backend.make_kv_buffer(shape, tokens)) {}
+/// Sequences of equal length on their way through the layers, interleaved: a visit has `block` positions of each in
+/// turn, [sequence, position], the last visit fewer, so that all are at the same position and no visit has more rows
+/// than a chunk. Shapes: hidden [sequences * tokens, hidden]; the rest [visit, ...], reused. memory_plan.cpp counts the
+/// same buffers.
+struct Batch {
+  Batch(const Backend& backend, const ModelConfig& c, const kernels::AttentionShape& shape, const WindowLayout& layout,
+        std::span<const Sequence> all, std::int64_t inputs)
+      : sequences(all),
+        count(static_cast<std::int64_t>(all.size())),
+        tokens(inputs),
+        block(positions_at_once(layout.chunk_tokens / count, inputs)),
+        hidden(backend, count * tokens, c.hidden_size, count * block, layout.hidden_on_host),
+        normed(backend, backend.activation_dtype(), count * block, c.hidden_size),
+        qkv(backend, backend.projection_dtype(), count * block, shape.qkv_cols()),
+        q(backend, backend.projection_dtype(), count * block, c.heads * c.head_dim),
+        attended(backend, backend.activation_dtype(), count * block, c.heads * c.head_dim),
+        gate_up(backend, backend.projection_dtype(), count * block, 2 * c.intermediate_size),
+        gated(backend, backend.activation_dtype(), count * block, c.intermediate_size) {
+    for (std::int64_t n = 0; n < count; ++n) {
+      kv.push_back(backend.make_kv_buffer(shape, tokens));
+      const auto same_ids = [&](std::int64_t other) {
+        return of(other).ids.data() == of(n).ids.data() && of(other).ids.size() == of(n).ids.size();
+      };
+      const auto found = std::find_if(distinct.begin(), distinct.end(), same_ids);
+      source.push_back(found - distinct.begin());
+      if (found == distinct.end()) distinct.push_back(n);
+    }
+  }
 
-  std::int64_t chunk;
+  const Sequence& of(std::int64_t n) const { return sequences[static_cast<std::size_t>(n)]; }
+
+  std::span<const Sequence> sequences;
+  std::int64_t count;
+  std::int64_t tokens;
+  std::int64_t block;
   HiddenState hidden;
   Buffer normed, qkv, q, attended, gate_up, gated;
-  std::unique_ptr<kernels::KvBuffer> kv;
+  std::vector<std::unique_ptr<kernels::KvBuffer>> kv;  ///< [sequences]
+  /// Sequences before the first rotation differ by their ids alone: the first of each kind, and which kind each is of.
+  std::vector<std::int64_t> distinct, source;
+
+ private:
+  /// As many as fit, in whole blocks of attention where that is possible.
+  static std::int64_t positions_at_once(std::int64_t fit, std::int64_t tokens) {
+    constexpr std::int64_t kQueries = 32;
+    if (fit >= tokens) return tokens;
+    return fit >= kQueries ? fit / kQueries * kQueries : std::max<std::int64_t>(1, fit);
+  }
 };
 
 }  // namespace
@@ -65,43 +95,95 @@ struct Transformer::Impl {
     shape = {config.heads, config.kv_heads, config.head_dim, config.rope.rotary_dim};
   }
 
-  void run_layer(std::int64_t index, std::int64_t tokens, const kernels::RotationTable& rotation, Workspace& w) const {
+  void embed(Batch& b) const {
+    b.hidden.for_each_chunk(
+        0, b.count * b.tokens, HiddenState::Access::write, [&](std::int64_t begin, const Matrix& hidden) {
+          const std::int64_t rows = hidden.rows / b.count;
+          for (std::int64_t n = 0; n < b.count; ++n) {
+            const auto ids =
+                b.of(n).ids.subspan(static_cast<std::size_t>(begin / b.count), static_cast<std::size_t>(rows));
+            backend.embed(*weights.embedding, ids, hidden.row_range(n * rows, rows));
+          }
+        });
+  }
+
+  void run_layer(std::int64_t index, Batch& b) const {
     const LayerWeights& layer = weights.layers[static_cast<std::size_t>(index)];
     const std::int64_t window = config.sliding_window[static_cast<std::size_t>(index)];
     const float epsilon = config.rms_norm_epsilon;
-    w.hidden.for_each_chunk(0, tokens, HiddenState::Access::update, [&](std::int64_t begin, const Matrix& hidden) {
-      const std::int64_t rows = hidden.rows;
-      backend.rms_norm(hidden, *layer.input_norm, epsilon, w.normed.rows(rows));
-      backend.linear(*layer.qkv, w.normed.rows(rows), w.qkv.rows(rows), false);
-      const kernels::RotateQkvOptions options{shape, begin, layer.q_norm.get(), layer.k_norm.get(), epsilon};
-      backend.rotate_qkv(options, w.qkv.rows(rows), rotation, w.q.rows(rows), *w.kv);
-      backend.attention(shape, w.q.rows(rows), *w.kv, begin, window, w.attended.rows(rows));
-      backend.linear(*layer.output, w.attended.rows(rows), hidden, true);
-      backend.rms_norm(hidden, *layer.post_attention_norm, epsilon, w.normed.rows(rows));
-      backend.linear(*layer.gate_up, w.normed.rows(rows), w.gate_up.rows(rows), false);
-      backend.gated_silu(w.gate_up.rows(rows), w.gated.rows(rows));
-      backend.linear(*layer.down, w.gated.rows(rows), hidden, true);
-    });
+    b.hidden.for_each_chunk(
+        0, b.count * b.tokens, HiddenState::Access::update, [&](std::int64_t begin, const Matrix& hidden) {
+          const std::int64_t rows = hidden.rows / b.count;  // of each sequence
+          const std::int64_t position = begin / b.count;
+          const auto of = [rows](const Buffer& buffer, std::int64_t n) { return buffer.row_range(n * rows, rows); };
+          std::int64_t projected = b.count;
+          if (index == 0) {  // no table has had its say yet
+            projected = static_cast<std::int64_t>(b.distinct.size());
+            for (std::int64_t d = 0; d < projected; ++d) {
+              const std::int64_t n = b.distinct[static_cast<std::size_t>(d)];
+              backend.rms_norm(hidden.row_range(n * rows, rows), *layer.input_norm, epsilon, of(b.normed, d));
+            }
+          } else {
+            backend.rms_norm(hidden, *layer.input_norm, epsilon, b.normed.rows(hidden.rows));
+          }
+          backend.linear(*layer.qkv, b.normed.rows(projected * rows), b.qkv.rows(projected * rows), false);
+          const kernels::RotateQkvOptions options{shape, position, layer.q_norm.get(), layer.k_norm.get(), epsilon};
+          for (std::int64_t n = 0; n < b.count; ++n) {
+            const std::int64_t from = index == 0 ? b.source[static_cast<std::size_t>(n)] : n;
+            kernels::KvBuffer& kv = *b.kv[static_cast<std::size_t>(n)];
+            backend.rotate_qkv(options, of(b.qkv, from), *b.of(n).rotation, of(b.q, n), kv);
+            backend.attention(shape, of(b.q, n), kv, position, window, of(b.attended, n));
+          }
+          backend.linear(*layer.output, b.attended.rows(hidden.rows), hidden, true);
+          backend.rms_norm(hidden, *layer.post_attention_norm, epsilon, b.normed.rows(hidden.rows));
+          backend.linear(*layer.gate_up, b.normed.rows(hidden.rows), b.gate_up.rows(hidden.rows), false);
+          backend.gated_silu(b.gate_up.rows(hidden.rows), b.gated.rows(hidden.rows));
+          backend.linear(*layer.down, b.gated.rows(hidden.rows), hidden, true);
+        });
   }
 
-  /// Sums NLL of targets ids[first_scored..] in token order, in double.
-  NllSum score_hidden(std::span<const std::int32_t> ids, std::int64_t first_scored, Workspace& w) const {
-    const auto tokens = static_cast<std::int64_t>(ids.size());
-    NllSum sum;
-    std::vector<double> nll(static_cast<std::size_t>(w.chunk));
-    // The row before a target predicts it.
-    w.hidden.for_each_chunk(first_scored - 1, tokens - first_scored, HiddenState::Access::read,
-                            [&](std::int64_t row, const Matrix& hidden) {
-                              const Matrix normed = w.normed.rows(hidden.rows);
-                              backend.rms_norm(hidden, *weights.final_norm, config.rms_norm_epsilon, normed);
-                              const std::span<double> out(nll.data(), static_cast<std::size_t>(hidden.rows));
-                              backend.nll(*weights.lm_head, normed,
-                                          ids.subspan(static_cast<std::size_t>(row + 1), out.size()), out);
-                              for (const double value : out) sum.nll_nats += value;
-                              sum.tokens += hidden.rows;
-                            });
-    if (!std::isfinite(sum.nll_nats)) sum.nll_nats = std::numeric_limits<double>::quiet_NaN();
-    return sum;
+  /// Sums NLL of targets ids[first_scored..] of each sequence in token order, in double.
+  std::vector<NllSum> score_hidden(Batch& b) const {
+    std::vector<NllSum> sums(b.sequences.size());
+    std::int64_t first_scored = b.tokens;
+    for (const Sequence& sequence : b.sequences) first_scored = std::min(first_scored, sequence.first_scored);
+    const std::int64_t visit_rows = b.count * b.block;
+    const std::int64_t first_row = (first_scored - 1) / b.block * visit_rows;
+    std::vector<std::int32_t> targets;
+    std::vector<double> nll;
+    b.hidden.for_each_chunk(
+        first_row, b.count * b.tokens - first_row, HiddenState::Access::read,
+        [&](std::int64_t begin, const Matrix& hidden) {
+          const std::int64_t rows = hidden.rows / b.count;
+          const std::int64_t position = begin / b.count;
+          // The row before a target predicts it.
+          const auto skipped = [&](const Sequence& s) {
+            return std::clamp<std::int64_t>(s.first_scored - 1 - position, 0, rows);
+          };
+          targets.clear();
+          for (std::int64_t n = 0; n < b.count; ++n) {
+            const std::int64_t skip = skipped(b.of(n));
+            if (skip == rows) continue;
+            backend.rms_norm(hidden.row_range(n * rows + skip, rows - skip), *weights.final_norm,
+                             config.rms_norm_epsilon,
+                             b.normed.row_range(static_cast<std::int64_t>(targets.size()), rows - skip));
+            const auto ids = b.of(n).ids.begin() + position + 1;
+            targets.insert(targets.end(), ids + skip, ids + rows);
+          }
+          nll.resize(targets.size());
+          backend.nll(*weights.lm_head, b.normed.rows(static_cast<std::int64_t>(targets.size())), targets, nll);
+          auto value = nll.begin();
+          for (std::int64_t n = 0; n < b.count; ++n) {
+            NllSum& sum = sums[static_cast<std::size_t>(n)];
+            const std::int64_t scored = rows - skipped(b.of(n));
+            for (std::int64_t i = 0; i < scored; ++i) sum.nll_nats += *value++;
+            sum.tokens += scored;
+          }
+        });
+    for (NllSum& sum : sums) {
+      if (!std::isfinite(sum.nll_nats)) sum.nll_nats = std::numeric_limits<double>::quiet_NaN();
+    }
+    return sums;
   }
 
   const Backend& backend;
@@ -132,25 +214,41 @@ std::unique_ptr<kernels::RotationTable> Transformer::rotation(const RopeTable& t
   return impl_->backend.make_rotation_table(table.rotation(impl_->config.rope, precision), tokens);
 }
 
-NllSum Transformer::score(std::span<const std::int32_t> ids, std::int64_t first_scored,
-                          const kernels::RotationTable& rotation) const {
-  const auto tokens = static_cast<std::int64_t>(ids.size());
-  if (tokens < 2 || first_scored < 1 || first_scored >= tokens) {
-    throw InputError(fmt::format("[score] needs 1 <= first_scored < tokens but got {} and {}", first_scored, tokens));
-  }
+std::int64_t Transformer::sequences_at_once(std::int64_t tokens) const {
+  const WindowLayout& layout = impl_->layout;
+  if (layout.max_sequences <= 1) return 1;
+  return std::max(layout.max_sequences, layout.chunk_tokens / std::max<std::int64_t>(1, tokens - 1));
+}
+
+std::vector<NllSum> Transformer::score(std::span<const Sequence> sequences) const {
+  if (sequences.empty()) return {};
+  const auto tokens = static_cast<std::int64_t>(sequences.front().ids.size());
   const std::int64_t inputs = tokens - 1;  // the last token is a target only
-  if (rotation.tokens() < inputs) {
-    throw InputError(
-        fmt::format("[score] the rotation table has {} positions but needs {}", rotation.tokens(), inputs));
+  for (const Sequence& sequence : sequences) {
+    if (static_cast<std::int64_t>(sequence.ids.size()) != tokens) {
+      throw InputError(
+          fmt::format("[score] sequences must be of equal length but got {} and {}", tokens, sequence.ids.size()));
+    }
+    if (tokens < 2 || sequence.first_scored < 1 || sequence.first_scored >= tokens) {
+      throw InputError(
+          fmt::format("[score] needs 1 <= first_scored < tokens but got {} and {}", sequence.first_scored, tokens));
+    }
+    if (sequence.rotation->tokens() < inputs) {
+      throw InputError(
+          fmt::format("[score] the rotation table has {} positions but needs {}", sequence.rotation->tokens(), inputs));
+    }
   }
   const Impl& m = *impl_;
-  Workspace workspace(m.backend, m.config, m.shape, m.layout, inputs);
-  workspace.hidden.for_each_chunk(0, inputs, HiddenState::Access::write, [&](std::int64_t row, const Matrix& hidden) {
-    m.backend.embed(*m.weights.embedding,
-                    ids.subspan(static_cast<std::size_t>(row), static_cast<std::size_t>(hidden.rows)), hidden);
-  });
-  for (std::int64_t layer = 0; layer < m.config.layers; ++layer) m.run_layer(layer, inputs, rotation, workspace);
-  return m.score_hidden(ids, first_scored, workspace);
+  Batch batch(m.backend, m.config, m.shape, m.layout, sequences, inputs);
+  m.embed(batch);
+  for (std::int64_t layer = 0; layer < m.config.layers; ++layer) m.run_layer(layer, batch);
+  return m.score_hidden(batch);
+}
+
+NllSum Transformer::score(std::span<const std::int32_t> ids, std::int64_t first_scored,
+                          const kernels::RotationTable& rotation) const {
+  const Sequence sequence{ids, first_scored, &rotation};
+  return score({&sequence, 1}).front();
 }
 
 }  // namespace longrope::model

@@ -24,6 +24,13 @@ struct NllSum {
   std::int64_t tokens = 0;
 };
 
+/// One window under one table. Refers to what its maker keeps.
+struct Sequence {
+  std::span<const std::int32_t> ids;                 ///< [tokens], tokens >= 2, each in the vocabulary
+  std::int64_t first_scored = 1;                     ///< of the targets ids[first_scored..]; 1 <= first_scored < tokens
+  const kernels::RotationTable* rotation = nullptr;  ///< covers tokens - 1 positions
+};
+
 class Transformer {
  public:
   /// Packs a checkpoint's weights for `backend`, which must outlive this; the files need not. layout: of every window
@@ -43,8 +50,15 @@ class Transformer {
   std::unique_ptr<kernels::RotationTable> rotation(const RopeTable& table, kernels::RotationPrecision precision,
                                                    std::int64_t tokens) const;
 
-  /// NLL of targets ids[first_scored..], each given all tokens before it. ids: [tokens], tokens >= 2, each in the
-  /// vocabulary; 1 <= first_scored < tokens; rotation covers tokens - 1 positions. Thread-safe.
+  /// How many sequences of this length the layout has room for in one call of score.
+  std::int64_t sequences_at_once(std::int64_t tokens) const;
+
+  /// NLL of each sequence's targets, each given all tokens before it. Sequences of equal length; their rows go through
+  /// the same products, and those whose ids are the same memory share what comes before the first rotation (embedding,
+  /// norm and QKV of layer 0). On the CPU a sequence's bits do not depend on the others. Thread-safe. Throws InputError
+  /// for lengths that differ and for what Sequence rules out, ids apart.
+  std::vector<NllSum> score(std::span<const Sequence> sequences) const;
+  /// One sequence.
   NllSum score(std::span<const std::int32_t> ids, std::int64_t first_scored,
                const kernels::RotationTable& rotation) const;
 

@@ -1,6 +1,7 @@
 #include "search/device_lanes.hpp"
 
 #include <fmt/core.h>
+#include <tbb/global_control.h>
 #include <tbb/task_arena.h>
 #include <tbb/task_group.h>
 
@@ -88,6 +89,20 @@ DeviceLanes::DeviceLanes(std::vector<DeviceLane> lanes, std::function<void(const
 
 DeviceLanes::DeviceLanes(const model::Transformer& transformer)
     : DeviceLanes({{"the device", nullptr, borrowed(transformer), std::numeric_limits<std::int64_t>::max(), false}}) {}
+
+std::int64_t DeviceLanes::workers() const {
+  const std::int64_t threads = std::min<std::int64_t>(
+      tbb::this_task_arena::max_concurrency(),
+      static_cast<std::int64_t>(tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)));
+  std::int64_t workers = 0;
+  for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+    if (!retired(lane)) {
+      workers +=
+          lanes_[lane].feeds_device ? lanes_[lane].windows_at_once : std::min(lanes_[lane].windows_at_once, threads);
+    }
+  }
+  return std::max<std::int64_t>(1, workers);
+}
 
 bool DeviceLanes::retire(std::size_t lane, const std::string& reason) const {
   const std::lock_guard lock(retire_mutex_);

@@ -42,6 +42,9 @@ class DeviceLanes {
   /// Of the first lane: config, parameters and digests are the same on all.
   const model::Transformer& transformer() const { return *lanes_.front().transformer; }
 
+  /// How many tasks run at once, on all lanes that are in use, with the threads that the caller's arena offers.
+  std::int64_t workers() const;
+
   /// What a task does: body(task, lane). It throws RuntimeError where the device failed; nothing it did before may then
   /// count, for it is called again with another lane.
   using Body = std::function<void(std::size_t task, std::size_t lane)>;

@@ -24,7 +24,7 @@ struct EvalTask {
 struct TaskScore {
   WindowScore score;       ///< NaN NLL: not finite, or failed
   std::string failure;     ///< why the task failed; empty: it did not
-  double elapsed_s = 0.0;  ///< wall-clock seconds
+  double elapsed_s = 0.0;  ///< wall-clock seconds; of tasks that ran together, each its share
 };
 
 class Evaluator {
@@ -36,8 +36,8 @@ class Evaluator {
   virtual const std::vector<double>& window_costs() const = 0;
 
   /// Scores of the tasks, in their order, computed in parallel; they do not depend on the number of threads nor on
-  /// which tasks go together. on_task (may be empty) is called after each, from any thread. Throws Interrupted when
-  /// *stop becomes true (checked between tasks); stop may be null.
+  /// which tasks go together. on_task (may be empty) is called once for each, from any thread. Throws Interrupted when
+  /// *stop becomes true (checked now and then); stop may be null.
   virtual std::vector<TaskScore> score(std::span<const model::RopeTable> tables, std::span<const EvalTask> tasks,
                                        const std::function<void()>& on_task, const std::atomic<bool>* stop) const = 0;
 };

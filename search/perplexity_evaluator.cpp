@@ -12,6 +12,7 @@
 #include "kernels/error.hpp"
 #include "model/sha256.hpp"
 #include "search/evaluation_cost.hpp"
+#include "search/task_groups.hpp"
 
 namespace longrope::search {
 namespace {
@@ -81,43 +82,62 @@ std::vector<TaskScore> PerplexityEvaluator::score(std::span<const model::RopeTab
     }
     if (on_task) on_task();
   };
-  const auto not_scored = [&](std::size_t t) {
+  const auto not_scored = [&](std::size_t t, const std::string& reason) {
     TaskScore score;
     score.score = {std::numeric_limits<double>::quiet_NaN(), windows_[tasks[t].window].scored_tokens()};
+    score.failure = reason;
     return score;
   };
-  const auto run_task = [&](std::size_t t, std::size_t lane) {
-    const EvalTask& task = tasks[t];
-    const model::Window& window = windows_[task.window];
-    const model::Transformer& transformer = *lanes_.lane(lane).transformer;
-    SharedRotation& shared = rotations[task.table];
-    const auto started = Clock::now();
-    TaskScore result = not_scored(t);
-    try {
-      const kernels::RotationTable* rotation = nullptr;
-      {
-        const std::lock_guard lock(shared.mutex);
-        auto& table = shared.tables[lane];
-        if (!table) table = transformer.rotation(tables[task.table], precision_, shared.longest);
-        rotation = table.get();
-      }
-      const model::NllSum sum = transformer.score(tokens_[task.window], window.first_scored, *rotation);
-      result.score = {sum.nll_nats, sum.tokens};
-    } catch (const RuntimeError&) {
-      throw;  // the device's fault: another may take the task
-    } catch (const std::exception& error) {
-      result.failure = error.what();
-    }
-    result.elapsed_s = std::chrono::duration<double>(Clock::now() - started).count();
-    finish(t, std::move(result));
-  };
-  const auto fail = [&](std::size_t t, const std::string& reason) {
-    TaskScore score = not_scored(t);
-    score.failure = reason;
-    finish(t, std::move(score));
+  const auto rotation_of = [&](std::size_t table, std::size_t lane) -> const kernels::RotationTable* {
+    SharedRotation& shared = rotations[table];
+    const std::lock_guard lock(shared.mutex);
+    auto& rotation = shared.tables[lane];
+    if (!rotation) rotation = lanes_.lane(lane).transformer->rotation(tables[table], precision_, shared.longest);
+    return rotation.get();
   };
 
-  lanes_.run(tasks.size(), run_task, fail, stop);
+  std::vector<std::int64_t> lengths;
+  for (const model::Window& window : windows_) lengths.push_back(window.length);
+  const auto groups = group_tasks(
+      lengths, tasks, [&](std::int64_t length) { return lanes_.transformer().sequences_at_once(length); },
+      lanes_.workers());
+
+  const auto run_group = [&](std::size_t g, std::size_t lane) {
+    const auto started = Clock::now();
+    std::vector<TaskScore> results;
+    std::vector<model::Sequence> sequences;
+    std::vector<std::size_t> sequence_of;  // which result each is
+    for (const std::size_t t : groups[g]) {
+      const std::size_t window = tasks[t].window;
+      results.push_back(not_scored(t, ""));
+      try {
+        sequences.push_back({tokens_[window], windows_[window].first_scored, rotation_of(tasks[t].table, lane)});
+        sequence_of.push_back(results.size() - 1);
+      } catch (const RuntimeError&) {
+        throw;  // the device's fault: another may take the tasks
+      } catch (const std::exception& error) {
+        results.back().failure = error.what();
+      }
+    }
+    try {
+      const std::vector<model::NllSum> sums = lanes_.lane(lane).transformer->score(sequences);
+      for (std::size_t s = 0; s < sums.size(); ++s) results[sequence_of[s]].score = {sums[s].nll_nats, sums[s].tokens};
+    } catch (const RuntimeError&) {
+      throw;
+    } catch (const std::exception& error) {
+      for (const std::size_t r : sequence_of) results[r].failure = error.what();
+    }
+    const double elapsed_s = std::chrono::duration<double>(Clock::now() - started).count();
+    for (std::size_t r = 0; r < results.size(); ++r) {
+      results[r].elapsed_s = elapsed_s / static_cast<double>(results.size());
+      finish(groups[g][r], std::move(results[r]));
+    }
+  };
+  const auto fail = [&](std::size_t g, const std::string& reason) {
+    for (const std::size_t t : groups[g]) finish(t, not_scored(t, reason));
+  };
+
+  lanes_.run(groups.size(), run_group, fail, stop);
   if (stopped()) throw Interrupted("[evaluate] stopped by a signal");
   return scores;
 }

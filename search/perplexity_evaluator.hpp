@@ -31,8 +31,9 @@ class PerplexityEvaluator final : public Evaluator {
   /// Hex SHA-256 of all window tokens, in order.
   std::string tokens_sha256() const;
 
-  /// (table x window) on the lanes, taken in the order of the tasks. A device that fails is left out while there are
-  /// others; throws DeviceLanes::run's RuntimeError when the last one does not answer any more.
+  /// (table x window) on the lanes, in groups (group_tasks) whose time its tasks share evenly. A device that fails is
+  /// left out while there are others; throws DeviceLanes::run's RuntimeError when the last one does not answer any
+  /// more.
   std::vector<TaskScore> score(std::span<const model::RopeTable> tables, std::span<const EvalTask> tasks,
                                const std::function<void()>& on_task, const std::atomic<bool>* stop) const override;
 

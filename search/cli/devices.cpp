@@ -81,6 +81,7 @@ model::MemoryPlan plan_on(const Devices::Device& device, const Devices& devices,
   if (device.number < 0) {
     plan.free_bytes = model::host_free_bytes();
     plan.preferred_windows_at_once = options.threads;
+    plan.preferred_sequences = std::min(options.tasks, model::sequences_to_join(config, window_tokens));
     return model::plan_memory(config, kernels::cpu_memory_format(precision, options.threads), plan);
   }
   plan.free_bytes = kernels::cuda_device_info(device.number).free_bytes;

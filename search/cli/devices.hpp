@@ -18,7 +18,8 @@ struct DeviceOptions {
   std::string precision = "auto";  ///< auto, f32, bf16 or fp8
   std::string devices = "all";     ///< all, or CUDA device numbers, comma-separated
   std::int64_t threads = 1;
-  bool verbose = false;  ///< what was chosen and planned, on stderr
+  std::int64_t tasks = 1;  ///< windows of one length under all tables that there are to score, about
+  bool verbose = false;    ///< what was chosen and planned, on stderr
 };
 
 /// Backends that were opened. Nothing of a model is on them yet.

@@ -162,7 +162,8 @@ int run_evaluate(const std::vector<std::string>& arguments) {
   if (values.count("length") != 0)
     lengths = parse_integers("length", values["length"].as<std::string>(), 2, kMaxLength);
 
-  const Session session(values, lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end()));
+  const Session session(values, lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end()),
+                        static_cast<std::int64_t>(specs.size()));
   if (lengths.empty()) lengths.push_back(session.transformer().config().rope.original_length);
   for (const std::int64_t length : lengths) {  // all lengths are possible before the first is scored
     model::make_windows(session.corpus(), session.protocol(), length, session.window_count());

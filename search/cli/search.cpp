@@ -112,7 +112,7 @@ int run_search(const std::vector<std::string>& texts) {
     return kDone;
   }
   const SearchArguments arguments = parse_search(values);
-  const Session session(values, arguments.target_length);
+  const Session session(values, arguments.target_length, kTablesOfAStep);
   const search::PerplexityEvaluator evaluator(
       session.lanes(), session.corpus(),
       search::make_objective_windows(session.corpus(), session.protocol(), arguments.objectives,

@@ -38,7 +38,7 @@ po::options_description session_options() {
   return options;
 }
 
-Session::Session(const po::variables_map& values, std::int64_t longest_window) {
+Session::Session(const po::variables_map& values, std::int64_t longest_window, std::int64_t tables) {
   model_directory_ = require_option(values, "model");
   const bool has_text = values.count("text") != 0;
   const bool has_tokens = values.count("tokens") != 0;
@@ -60,6 +60,7 @@ Session::Session(const po::variables_map& values, std::int64_t longest_window) {
   rotation_precision_ =
       rotation_precision_name_ == "hf" ? kernels::RotationPrecision::hf : kernels::RotationPrecision::exact;
   device_options.threads = parse_integer("threads", values["threads"].as<std::string>(), 1, kMaxThreads);
+  device_options.tasks = tables * window_count_;
   allow_threads(device_options.threads);
   devices_ = open_devices(device_options);
 

@@ -19,13 +19,17 @@ namespace longrope::cli {
 /// --model --text --tokens --windows --protocol --backend --devices --precision --rope-precision --threads --verbose.
 po::options_description session_options();
 
+/// Tables that a search scores at a time, at least: strategies propose about as many.
+inline constexpr std::int64_t kTablesOfAStep = 8;
+
 /// Options checked, checkpoint loaded, text tokenised.
 class Session {
  public:
-  /// longest_window: tokens of the longest window that will be scored; 0: the checkpoint's original length. Throws
+  /// longest_window: tokens of the longest window that will be scored; 0: the checkpoint's original length. tables: how
+  /// many are scored at a time. Throws
   /// InputError for anything wrong, windows that do not fit the device's memory included; checks all options before it
   /// reads any file.
-  Session(const po::variables_map& values, std::int64_t longest_window);
+  Session(const po::variables_map& values, std::int64_t longest_window, std::int64_t tables);
 
   const search::DeviceLanes& lanes() const { return *lanes_; }
   const model::Transformer& transformer() const { return lanes_->transformer(); }

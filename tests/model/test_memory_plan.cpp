@@ -185,6 +185,59 @@ TEST_CASE("The plan counts what a window allocates", "[memory]") {
   }
 }
 
+TEST_CASE("The plan counts what windows that go together allocate", "[memory]") {
+  const tests::ScratchDirectory directory;
+  const tests::TinyShape shape;
+  tests::write_tiny_checkpoint(directory.path(), shape);
+  const ModelConfig config = read_model_config(directory.path());
+  const TensorFiles files(directory.path());
+  for (const std::int64_t tokens : {2, 30, 300, 1025}) {
+    MemoryPlanOptions options = on_gpu(tokens, 100 * kGiga);
+    options.preferred_chunk_tokens = 256;
+    options.preferred_sequences = 8;
+    const MemoryPlan p = plan_memory(config, kernels::cpu_memory_format(Precision::f32, 1), options);
+    CAPTURE(tokens);
+    CHECK(p.sequences == std::max<std::int64_t>(8, 256 / (tokens - 1)));
+    const tests::WrappingBackend backend;
+    const Transformer transformer(config, files, backend, p.layout);
+    CHECK(transformer.sequences_at_once(tokens) == p.sequences);
+    const auto table = RopeTable::from_factors(
+        config.rope, std::vector<double>(static_cast<std::size_t>(config.rope.pairs()), 1.0), 1.0, 0);
+    const auto rotation = transformer.rotation(table, kernels::RotationPrecision::exact, tokens);
+    const auto ids = tests::random_ids(tokens, shape.vocabulary, 3);
+    transformer.score(std::vector<Sequence>(static_cast<std::size_t>(p.sequences), {ids, 1, rotation.get()}));
+    CHECK(backend.peak_device_bytes() <= p.hidden_bytes + p.workspace_bytes);
+    CHECK(10 * backend.peak_device_bytes() >= 9 * (p.hidden_bytes + p.workspace_bytes));
+  }
+}
+
+TEST_CASE("Windows go together where that saves work and memory is there", "[memory]") {
+  ModelConfig small = llama3_8b();
+  small.hidden_size = 256;
+  small.intermediate_size = 640;
+  small.layers = 4;
+  small.heads = 4;
+  small.kv_heads = 2;
+  small.head_dim = 64;
+  small.vocabulary = 1024;
+  CHECK(sequences_to_join(small, 2048) == 4);
+  CHECK(sequences_to_join(small, 65536) == 1);  // attention is all there is
+  CHECK(sequences_to_join(llama3_8b(), 4096) == 1);
+  CHECK(sequences_to_join(llama3_8b(), 128) == 4);  // short of rows
+
+  MemoryPlanOptions options = on_gpu(8192, 100 * kGiga);
+  CHECK(plan_memory(small, kernels::cpu_memory_format(Precision::f32, 1), options).sequences == 1);
+  options.preferred_sequences = 8;
+  const MemoryPlan joined = plan_memory(small, kernels::cpu_memory_format(Precision::f32, 1), options);
+  CHECK(joined.sequences == 8);
+  CHECK_THAT(joined.describe(), ContainsSubstring("8 such windows in a pass, 1 pass at once"));
+  options.free_bytes = 2 * joined.total_bytes() - 1;  // half of it is not enough
+  const MemoryPlan fewer = plan_memory(small, kernels::cpu_memory_format(Precision::f32, 1), options);
+  CHECK(fewer.sequences < 8);
+  CHECK(fewer.sequences > 1);
+  CHECK(2 * fewer.total_bytes() <= options.free_bytes);
+}
+
 TEST_CASE("The plan counts what packed weights take", "[memory]") {
   const tests::ScratchDirectory directory;
   tests::TinyShape shape;

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "kernels/backend.hpp"
@@ -64,6 +66,12 @@ class WrappingBackend final : public kernels::Backend {
   std::int64_t peak_host_bytes() const { return host_.peak; }
   std::int64_t live_bytes() const { return device_.live + host_.live; }
   std::int64_t kv_capacity() const { return kv_capacity_; }
+  /// Rows that went through projections to so many features.
+  std::int64_t projected_rows(std::int64_t out_features) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = projected_rows_.find(out_features);
+    return found == projected_rows_.end() ? 0 : found->second;
+  }
 
   std::string name() const override { return "wrapped"; }
   kernels::Precision precision() const override { return inner_->precision(); }
@@ -119,6 +127,10 @@ class WrappingBackend final : public kernels::Backend {
   }
   void linear(const kernels::Linear& weight, kernels::ConstMatrix x, kernels::Matrix y,
               bool accumulate) const override {
+    {
+      const std::lock_guard lock(mutex_);
+      projected_rows_[weight.out_features()] += x.rows;
+    }
     inner_->linear(weight, x, y, accumulate);
   }
   void rotate_qkv(const kernels::RotateQkvOptions& options, kernels::ConstMatrix qkv,
@@ -167,6 +179,8 @@ class WrappingBackend final : public kernels::Backend {
   mutable Meter device_, host_;
   mutable std::atomic<std::int64_t> kv_capacity_{0}, attention_calls_{0}, left_{-1};
   mutable std::atomic<bool> failing_{false};
+  mutable std::mutex mutex_;
+  mutable std::map<std::int64_t, std::int64_t> projected_rows_;  ///< by output features; guarded by mutex_
   std::atomic<bool> lost_{false};
 };
 

@@ -73,7 +73,7 @@ class Bench {
       throw InputError(fmt::format("[--name] must have no slash but got \"{}\"", model.name));
     model.target_length =
         cli::parse_integer("target-length", cli::require_option(values_, "target-length"), 2, kMaxLength);
-    session_.emplace(values_, model.target_length);
+    session_.emplace(values_, model.target_length, cli::kTablesOfAStep);
     if (values_.count("holdout-text") != 0) {
       for (const std::string& file : values_["holdout-text"].as<std::vector<std::string>>())
         model.held_out.emplace_back(file);
