@@ -21,12 +21,13 @@
 #define LONGROPE_ATTENTION_LAYOUT
 namespace longrope::kernels {
 
-inline constexpr std::int64_t kRowGroup = 8;  // rows whose products share loads of K and V
+inline constexpr std::int64_t kRowGroup = 8;                      // rows whose products share loads of K and V
+inline constexpr std::int64_t kScoreStride = kKeyBlock + kPanel;  // not a power of two: rows differ in cache set
 
 /// Scratch of one work item, in floats.
 struct AttentionScratch {
   float* queries;     // [kQueryBlock/8][head_dim][8]; bf16: [kQueryBlock/8][key_cols/2][8] pairs of columns
-  float* scores;      // [kQueryBlock][kKeyBlock], then probabilities; bf16: in the first half of each row
+  float* scores;      // [kQueryBlock][kScoreStride], then probabilities; bf16: in the first half of each row
   float* output;      // [kQueryBlock][value_cols], not yet divided by `sum`
   float* max;         // [kQueryBlock] running maximum
   float* sum;         // [kQueryBlock] running sum of exp(score - max)
@@ -34,7 +35,7 @@ struct AttentionScratch {
 
   static std::int64_t floats(std::int64_t head_dim) {
     const std::int64_t cols = round_up(head_dim, kPanel);
-    return kQueryBlock * (2 * cols + kKeyBlock + 3);
+    return kQueryBlock * (2 * cols + kScoreStride + 3);
   }
   AttentionScratch(void* memory, std::int64_t head_dim) {
     const std::int64_t cols = round_up(head_dim, kPanel);
@@ -45,7 +46,7 @@ struct AttentionScratch {
       return taken;
     };
     queries = take(kQueryBlock * cols);
-    scores = take(kQueryBlock * kKeyBlock);
+    scores = take(kQueryBlock * kScoreStride);
     output = take(kQueryBlock * cols);
     max = take(kQueryBlock);
     sum = take(kQueryBlock);
@@ -216,11 +217,11 @@ class BlockAttention {
     const float* const panels[2] = {panel_address(key_panels, kPanel * b_.head_dim, key),
                                     panel_address(key_panels, kPanel * b_.head_dim, key + kLanes)};
     accumulate<2, kRowGroup, 1>(s_.queries + group * kRowGroup * b_.head_dim + row, panels, b_.head_dim, acc);
-    float* out = s_.scores + (group * kRowGroup + row) * kKeyBlock + key;
+    float* out = s_.scores + (group * kRowGroup + row) * kScoreStride + key;
 #pragma GCC unroll 8
     for (int r = 0; r < kTileRows; ++r) {
-      hn::Store(acc[r][0], d, out + r * kKeyBlock);
-      hn::Store(acc[r][1], d, out + r * kKeyBlock + kLanes);
+      hn::Store(acc[r][0], d, out + r * kScoreStride);
+      hn::Store(acc[r][1], d, out + r * kScoreStride + kLanes);
     }
   }
 
@@ -233,11 +234,11 @@ class BlockAttention {
     const auto* first = static_cast<const std::uint16_t*>(b_.keys) + (key0_ + key) * columns;
     const std::uint16_t* const panels[2] = {first, first + kPanel * columns};
     accumulate_bf16<2, kRowGroup, 1>(s_.queries + group * kRowGroup * query_steps_ + row, panels, query_steps_, acc);
-    float* out = s_.scores + (group * kRowGroup + row) * kKeyBlock + key;
+    float* out = s_.scores + (group * kRowGroup + row) * kScoreStride + key;
 #pragma GCC unroll 8
     for (int r = 0; r < kTileRows; ++r) {
-      _mm512_store_ps(out + r * kKeyBlock, acc[r][0].raw);
-      _mm512_store_ps(out + r * kKeyBlock + kPanel, acc[r][1].raw);
+      _mm512_store_ps(out + r * kScoreStride, acc[r][0].raw);
+      _mm512_store_ps(out + r * kScoreStride + kPanel, acc[r][1].raw);
     }
   }
 #endif
@@ -252,7 +253,7 @@ class BlockAttention {
     const float lowest = -std::numeric_limits<float>::infinity();
     float reference[kRowGroup];  // new max, or 0 while no key is visible: -inf - 0 stays -inf, -inf - -inf is NaN
     for (std::int64_t r = 0; r < kRowGroup; ++r) {
-      float* scores = s_.scores + (row0 + r) * kKeyBlock;
+      float* scores = s_.scores + (row0 + r) * kScoreStride;
       mask(scores, begin, end, row0 + r);
       const float old_max = s_.max[row0 + r];
       const float new_max = std::max(old_max, row_max(scores, begin, end));
@@ -266,7 +267,7 @@ class BlockAttention {
       hn::Store(exp_nonpositive(d, hn::Load(d, correction)), d, correction);
     }
     for (std::int64_t r = 0; r < kRowGroup; ++r) {
-      float* scores = s_.scores + (row0 + r) * kKeyBlock;
+      float* scores = s_.scores + (row0 + r) * kScoreStride;
       float sum = 0.0F;
 #ifdef LONGROPE_BF16_PRODUCTS
       if (bf16_) {
@@ -366,7 +367,7 @@ class BlockAttention {
       const float* const panels[2] = {
           panel_address(value_panels, b_.value_panel_stride, column),
           panel_address(value_panels, b_.value_panel_stride, column + (kVectors - 1) * kLanes)};
-      accumulate<kVectors, 1, kKeyBlock>(s_.scores + row * kKeyBlock + begin, panels, end - begin, acc);
+      accumulate<kVectors, 1, kScoreStride>(s_.scores + row * kScoreStride + begin, panels, end - begin, acc);
 #pragma GCC unroll 8
       for (int r = 0; r < kTileRows; ++r) {
         hn::Store(acc[r][0], d, out + r * cols_);
@@ -394,8 +395,8 @@ class BlockAttention {
       const auto* first = static_cast<const std::uint16_t*>(b_.values) + column / kPanel * b_.value_panel_stride +
                           (key0_ + begin) * kPanel;
       const std::uint16_t* const panels[2] = {first, first + (kVectors - 1) * b_.value_panel_stride};
-      const float* pairs = s_.scores + row * kKeyBlock + begin / 2;
-      accumulate_bf16<kVectors, 1, kKeyBlock>(pairs, panels, (end - begin + 1) / 2, acc);
+      const float* pairs = s_.scores + row * kScoreStride + begin / 2;
+      accumulate_bf16<kVectors, 1, kScoreStride>(pairs, panels, (end - begin + 1) / 2, acc);
 #pragma GCC unroll 8
       for (int r = 0; r < kTileRows; ++r) {
         _mm512_store_ps(out + r * cols_, acc[r][0].raw);

@@ -28,10 +28,10 @@ HWY_INLINE V exp_nonpositive(D d, V x) {
   p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1F));
   p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1F));
   const V one = hn::Set(d, 1.0F);
-  p = hn::MulAdd(p, hn::Mul(r, r), hn::Add(r, one));
-  const auto power_of_two = hn::Add(hn::ShiftLeft<23>(hn::BitCast(di, shifted)), hn::BitCast(di, one));
-  const V result = hn::Mul(p, hn::BitCast(d, power_of_two));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.0F)), result);
+  p = hn::MulAdd(hn::MulAdd(p, r, one), r, one);
+  // The exponent is added to p's: of `shifted` the shift leaves n.
+  const auto result = hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.0F)), hn::BitCast(d, result));
 }
 
 }  // namespace longrope::kernels::HWY_NAMESPACE
