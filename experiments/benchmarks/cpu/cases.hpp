@@ -24,7 +24,10 @@ void run_attention(const Peaks& peaks, std::int64_t tokens);
 /// The session's windows under one table, and under `tables` tables at once, on one thread and on all; `length`:
 /// tokens.
 void run_evaluation(const Peaks& peaks, const cli::Session& session, std::int64_t length, std::int64_t tables);
-/// What the process took at most, beside what the plan counts for one window of `length` tokens.
-void run_memory(const cli::Session& session, std::int64_t length, std::int64_t threads);
+/// Of this process now.
+double resident_bytes();
+/// What the process took at most beside what it had before the session was made, against what the plan counts for one
+/// window of `length` tokens on one thread.
+void run_memory(const cli::Session& session, std::int64_t length, double before_bytes);
 
 }  // namespace longrope::bench

@@ -53,9 +53,10 @@ int run(const std::vector<std::string>& arguments) {
   if (asked("products")) run_products(peaks);
   if (asked("attention")) run_attention(peaks, values["attention-length"].as<std::int64_t>());
   if (asked("evaluation") || asked("memory")) {
+    const double before_bytes = resident_bytes();
     const cli::Session session(values, length, asked("evaluation") ? values["tables"].as<std::int64_t>() : 1);
     if (asked("evaluation")) run_evaluation(peaks, session, length, values["tables"].as<std::int64_t>());
-    if (asked("memory")) run_memory(session, length, 1);
+    if (asked("memory")) run_memory(session, length, before_bytes);
   }
   return 0;
 }

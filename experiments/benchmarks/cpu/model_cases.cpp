@@ -96,11 +96,23 @@ void run_evaluation(const Peaks& peaks, const cli::Session& session, std::int64_
   }
 }
 
-void run_memory(const cli::Session& session, std::int64_t length, std::int64_t threads) {
-  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(threads));
+double resident_bytes() { return status_bytes("VmRSS"); }
+
+void run_memory(const cli::Session& session, std::int64_t length, double before_bytes) {
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, 1);
   const auto evaluator = evaluator_of(session, length);
-  best_of(1, evaluator, some_tables(session, length, 1), threads);
-  fmt::print("\none window of {} tokens: the process took {:.1f} MB at most\n", length, status_bytes("VmHWM") * 1e-6);
+  best_of(1, evaluator, some_tables(session, length, 1), 1);
+  const kernels::Backend& backend = *session.lanes().lane(0).backend;
+  model::MemoryPlanOptions options;
+  options.window_tokens = length;
+  options.free_bytes = model::host_free_bytes();
+  options.preferred_chunk_tokens = backend.preferred_chunk_tokens();
+  const auto plan =
+      model::plan_memory(session.transformer().config(), kernels::cpu_memory_format(backend.precision(), 1), options);
+  const double took = status_bytes("VmHWM") - before_bytes;
+  fmt::print("\none window of {} tokens: {:.1f} MB at most beside the program's {:.1f}, planned {:.1f} ({:.2f}x)\n",
+             length, took * 1e-6, before_bytes * 1e-6, static_cast<double>(plan.total_bytes()) * 1e-6,
+             took / static_cast<double>(plan.total_bytes()));
 }
 
 }  // namespace longrope::bench
