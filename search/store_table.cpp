@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <charconv>
+#include <utility>
 
 #include "kernels/error.hpp"
 #include "search/frontier_pick.hpp"
@@ -16,11 +17,7 @@ StoredChoice choose_from_store(const std::string& argument) {
   const std::string selector = hash == std::string::npos ? "" : argument.substr(hash + 1);
   const std::size_t slash = selector.find('/');
   const std::string stage = selector.substr(0, slash);
-  const StoreContents contents = read_store(file);
-  if (!stage.empty() && stage != contents.header.stage.name) {
-    throw InputError(
-        fmt::format("[store] {} has the stage \"{}\" but got \"{}\"", file, contents.header.stage.name, stage));
-  }
+  const StoreContents contents = read_store(file, stage);
   const StoreRow* chosen = nullptr;
   if (slash != std::string::npos && selector.substr(slash + 1) == "knee") {
     chosen = &contents.rows[static_cast<std::size_t>(pick_from_frontier(contents, "knee"))];
@@ -44,6 +41,45 @@ StoredChoice choose_from_store(const std::string& argument) {
     }
   }
   return {*chosen, contents.header.stage.target_length, contents.header.model.original_length};
+}
+
+StoreTable choose_table(const std::filesystem::path& file, const std::string& name) {
+  const std::vector<StoreTable> tables = read_store_tables(file);
+  const StoreTable* chosen = nullptr;
+  std::string names;
+  for (const StoreTable& table : tables) {
+    if (table.name == name) return table;
+    names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ", table.name);
+    if (chosen == nullptr ||
+        std::pair(table.has_short(), table.target_length) >= std::pair(chosen->has_short(), chosen->target_length)) {
+      chosen = &table;
+    }
+  }
+  if (chosen == nullptr)
+    throw InputError(fmt::format("[store] {} holds no table yet (a search writes it when it ends)", file.string()));
+  if (name.empty()) return *chosen;
+  throw InputError(fmt::format("[store] {} has the tables {} but got \"{}\"", file.string(), names, name));
+}
+
+namespace {
+
+model::RopeTable table_of(const StoreTable& table, const std::vector<double>& factors, double attention_factor,
+                          std::int64_t start_tokens, const model::ModelConfig& config) {
+  if (std::cmp_not_equal(factors.size(), config.rope.pairs())) {
+    throw InputError(fmt::format("[store] the table \"{}\" has {} factors but this model needs {}", table.name,
+                                 factors.size(), config.rope.pairs()));
+  }
+  return model::RopeTable::from_factors(config.rope, factors, attention_factor, start_tokens);
+}
+
+}  // namespace
+
+model::RopeTable long_table(const StoreTable& table, const model::ModelConfig& config) {
+  return table_of(table, table.long_factors, table.attention_factor, table.start_tokens, config);
+}
+
+model::RopeTable short_table(const StoreTable& table, const model::ModelConfig& config) {
+  return table_of(table, table.short_factors, table.short_attention_factor, table.short_start_tokens, config);
 }
 
 model::RopeTable resolve_rope_table(const model::RopeSpec& spec, const model::ModelConfig& config,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
 #include "model/rope_spec.hpp"
@@ -18,6 +19,14 @@ struct StoredChoice {
 
 /// Throws InputError: unreadable store, another stage, an ID that is not there, no finite candidate.
 StoredChoice choose_from_store(const std::string& argument);
+
+/// The tables that a store ends with, /tables/NAME; "": the pair of the last repair where there is one, else the table
+/// for the longest context. Throws InputError: unreadable store, another name, no table yet.
+StoreTable choose_table(const std::filesystem::path& file, const std::string& name = "");
+/// Of such an entry: the table beyond its switch length, and the one up to it (the same where there is no short one).
+/// Throws InputError if the model has another rotary_dim.
+model::RopeTable long_table(const StoreTable& table, const model::ModelConfig& config);
+model::RopeTable short_table(const StoreTable& table, const model::ModelConfig& config);
 
 /// As model::make_rope_table, and "store" too. Throws InputError if the store's model has another rotary_dim.
 model::RopeTable resolve_rope_table(const model::RopeSpec& spec, const model::ModelConfig& config, std::int64_t length);
