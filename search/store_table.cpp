@@ -61,6 +61,17 @@ StoreTable choose_table(const std::filesystem::path& file, const std::string& na
   throw InputError(fmt::format("[store] {} has the tables {} but got \"{}\"", file.string(), names, name));
 }
 
+StoreTable longest_table(const std::filesystem::path& file) {
+  const std::vector<StoreTable> tables = read_store_tables(file);
+  const StoreTable* chosen = nullptr;
+  for (const StoreTable& table : tables) {
+    if (!table.has_short() && (chosen == nullptr || table.target_length >= chosen->target_length)) chosen = &table;
+  }
+  if (chosen == nullptr)
+    throw InputError(fmt::format("[store] {} holds no table yet (a search writes it when it ends)", file.string()));
+  return *chosen;
+}
+
 namespace {
 
 model::RopeTable table_of(const StoreTable& table, const std::vector<double>& factors, double attention_factor,
