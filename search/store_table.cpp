@@ -11,6 +11,27 @@
 
 namespace longrope::search {
 
+namespace {
+
+/// The row that a finished stage made its table of; null: the stage goes on, or has none.
+const StoreRow* row_of_table(const std::string& file, const StoreContents& contents) {
+  if (contents.header.stage.status != "done") return nullptr;
+  for (const StoreTable& table : read_store_tables(file)) {
+    if (table.name != contents.header.stage.name) continue;
+    for (const StoreRow& row : contents.rows) {
+      const Candidate& candidate = row.candidate;
+      if (is_contender(row) && candidate.factors == table.short_factors &&
+          candidate.attention_factor == table.short_attention_factor &&
+          candidate.start_tokens == table.short_start_tokens) {
+        return &row;
+      }
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
 StoredChoice choose_from_store(const std::string& argument) {
   const std::size_t hash = argument.rfind('#');
   const std::string file = argument.substr(0, hash);
@@ -31,7 +52,7 @@ StoredChoice choose_from_store(const std::string& argument) {
                                    static_cast<std::int64_t>(contents.rows.size()) - 1, text));
     }
     chosen = &contents.rows[static_cast<std::size_t>(id)];
-  } else {
+  } else if (chosen = row_of_table(file, contents); chosen == nullptr) {
     for (const StoreRow& row : contents.rows) {
       if (!is_contender(row)) continue;
       if (chosen == nullptr || row.result.first() < chosen->result.first()) chosen = &row;

@@ -19,9 +19,9 @@ struct ChainStage {
   std::string name;
   po::variables_map values;  ///< of session and search options, without --model
   SearchArguments search;
-  std::string base;          ///< "previous", "none" or a rope spec
-  bool on_original = false;  ///< searched on the first checkpoint, not on the last one that was fine-tuned
-  bool finetune = false;     ///< after it
+  std::string base;                      ///< "previous", "none" or a rope spec
+  bool on_original = false;              ///< searched on the first checkpoint, not on the last one that was fine-tuned
+  std::optional<HookTemplate> finetune;  ///< runs after it
   std::string pick;
 };
 
@@ -34,12 +34,11 @@ struct ChainPlan {
   std::string model, store, command_line;
   std::filesystem::path work;  ///< of the checkpoints
   bool resume = false;
-  std::optional<HookTemplate> hook;
   std::vector<ChainStage> stages;
   std::optional<ChainRepair> repair;
 };
 
-/// Options of a stage beside those of session and search: --finetune-after --search-on --pick.
+/// Options of a stage beside those of session and search: --finetune --finetune-after --search-on --pick.
 po::options_description chain_stage_options();
 
 /// Reads the job file and nothing else. command_line: options given there, which hold for all stages. Throws InputError

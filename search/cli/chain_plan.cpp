@@ -13,8 +13,7 @@ namespace longrope::cli {
 namespace {
 
 /// Of the whole job: never of one section.
-const std::vector<std::string> kCommonOnly = {"model",  "store", "work",  "finetune",
-                                              "resume", "json",  "check", "config"};
+const std::vector<std::string> kCommonOnly = {"model", "store", "work", "resume", "json", "check", "config"};
 
 /// The option's text, from the command line or the lines before the sections; "" if nobody gives it.
 std::string common_value(const JobFile& job, const JobEntries& command_line, const std::string& key) {
@@ -31,13 +30,21 @@ bool yes(const std::string& option, const std::string& text) {
   return text == "yes";
 }
 
+/// Without options that only the other kind of section has.
+JobEntries without(JobEntries entries, const po::options_description& others, const po::options_description& own) {
+  std::erase_if(entries, [&](const auto& entry) {
+    return others.find_nothrow(entry.first, false) != nullptr && own.find_nothrow(entry.first, false) == nullptr;
+  });
+  return entries;
+}
+
 ChainStage plan_stage(const JobFile& job, const JobSection& section, const JobEntries& command_line,
                       const std::string& store, bool first) {
   po::options_description options;
   options.add(session_options()).add(search_options()).add(chain_stage_options());
   ChainStage stage;
   stage.name = section.name;
-  stage.values = section_values(job, section, options, kCommonOnly, command_line);
+  stage.values = section_values(job, section, options, kCommonOnly, without(command_line, repair_options(), options));
   stage.values.insert({"store", po::variable_value(store, false)});
   in_section(section.name, [&] {
     stage.base = stage.values.count("base") != 0 ? stage.values["base"].as<std::string>() : first ? "none" : "previous";
@@ -48,7 +55,13 @@ ChainStage plan_stage(const JobFile& job, const JobSection& section, const JobEn
       model::RopeSpec::parse(stage.base);
     }
     stage.search = parse_search(stage.values, true);
-    stage.finetune = yes("finetune-after", stage.values["finetune-after"].as<std::string>());
+    // The command is checked wherever it is given, and kept where it runs.
+    std::optional<HookTemplate> hook;
+    if (stage.values.count("finetune") != 0) hook.emplace(stage.values["finetune"].as<std::string>());
+    if (yes("finetune-after", stage.values["finetune-after"].as<std::string>())) {
+      if (!hook) throw InputError("[--finetune-after] needs the command that fine-tunes, --finetune");
+      stage.finetune = hook;
+    }
     const auto search_on = stage.values["search-on"].as<std::string>();
     check_choice("search-on", search_on, {"latest", "original"});
     stage.on_original = search_on == "original";
@@ -63,10 +76,9 @@ ChainRepair plan_repair(const JobFile& job, const JobSection& section, const Job
   options.add(session_options()).add(search_options()).add(repair_options());
   ChainRepair repair;
   JobFile own = job;  // a stage's own options, given for all, are none of the repair
-  std::erase_if(own.common, [&](const auto& entry) {
-    return entry.first != "pick" && chain_stage_options().find_nothrow(entry.first, false) != nullptr;
-  });
-  repair.values = section_values(own, section, options, kCommonOnly, command_line);
+  own.common = without(job.common, chain_stage_options(), options);
+  repair.values =
+      section_values(own, section, options, kCommonOnly, without(command_line, chain_stage_options(), options));
   repair.values.insert({"store", po::variable_value(store, false)});
   in_section(section.name, [&] {
     po::variables_map checked = repair.values;
@@ -79,11 +91,12 @@ ChainRepair plan_repair(const JobFile& job, const JobSection& section, const Job
 
 po::options_description chain_stage_options() {
   po::options_description options("Stage");
-  options.add_options()("finetune-after", po::value<std::string>()->default_value("no"),
-                        "yes: the command of --finetune trains the checkpoint under this stage's table; later stages "
-                        "search on what it makes")(
-      "search-on", po::value<std::string>()->default_value("latest"),
-      "latest (what the last fine-tuning made) or original (the checkpoint of --model)")(
+  options.add_options()("finetune", po::value<std::string>(),
+                        "command that fine-tunes, with {model} {table} {length} {out}; run without a shell")(
+      "finetune-after", po::value<std::string>()->default_value("no"),
+      "yes: the command of --finetune trains the checkpoint under this stage's table; later stages "
+      "search on what it makes")("search-on", po::value<std::string>()->default_value("latest"),
+                                 "latest (what the last fine-tuning made) or original (the checkpoint of --model)")(
       "pick", po::value<std::string>()->default_value("best"),
       "the point of the frontier that goes on: best, knee, mean, short:X% or ppl@N<=X%");
   return options;
@@ -96,9 +109,8 @@ ChainPlan plan_chain(const std::string& file, const JobEntries& command_line) {
     *target = common_value(job, command_line, key);
     if (target->empty()) throw InputError(fmt::format("[usage] --{} is missing (here or in {})", key, file));
   }
-  const std::string work = common_value(job, command_line, "work"), hook = common_value(job, command_line, "finetune");
+  const std::string work = common_value(job, command_line, "work");
   plan.work = work.empty() ? std::filesystem::path(plan.store).replace_extension(".work") : std::filesystem::path(work);
-  if (!hook.empty()) plan.hook.emplace(hook);
   std::int64_t longest = 0;
   for (const JobSection& section : job.stages) {
     const ChainStage& stage =
@@ -108,9 +120,6 @@ ChainPlan plan_chain(const std::string& file, const JobEntries& command_line) {
                                    stage.name, longest, stage.search.target_length));
     }
     longest = stage.search.target_length;
-    if (stage.finetune && !plan.hook)
-      throw InputError(
-          fmt::format("[{}] [--finetune-after] needs the command that fine-tunes, --finetune", stage.name));
   }
   for (const JobSection& section : job.repairs) plan.repair = plan_repair(job, section, command_line, plan.store);
   return plan;

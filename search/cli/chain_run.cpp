@@ -208,7 +208,7 @@ class Chain {
     job.model_sha256 = model::TensorFiles(latest_).sample_sha256();
     job.table = previous_.table;
     job.work = plan_.work;
-    finetune(*plan_.hook, job, [&](const std::filesystem::path& directory) { verify(stage, directory); });
+    finetune(*stage.finetune, job, [&](const std::filesystem::path& directory) { verify(stage, directory); });
     latest_ = job.out().string();
   }
 

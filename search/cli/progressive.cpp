@@ -37,9 +37,7 @@ int run_progressive(const std::vector<std::string>& texts) {
       "max-factor", po::value<std::string>(), "largest factor of the short table (default: 1.25 sqrt(s))");
   job.add_options()("config", po::value<std::string>(), "job file")(
       "check", "read the job file, say what it means, and end")("help", "show this text")(
-      "work", po::value<std::string>(), "directory of the fine-tuned checkpoints (default: the store's name + .work)")(
-      "finetune", po::value<std::string>(),
-      "command that fine-tunes, with {model} {table} {length} {out}; run without a shell");
+      "work", po::value<std::string>(), "directory of the fine-tuned checkpoints (default: the store's name + .work)");
   all.add(job).add(stage).add(repair).add(session).add(search);
   const int style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing &
                     ~po::command_line_style::allow_short;
