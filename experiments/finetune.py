@@ -176,10 +176,16 @@ class Windows:
         self.documents, self.bos, self.eos, self.seed = documents, bos, eos, seed
         self.cache = {}
 
-    def framed(self, order):
+    def stream(self, order):
+        """The documents one after the other, framed; the BOS in front of all is every window's own."""
+        parts = []
         for index in order:
-            yield np.concatenate([[t] if t is not None else [] for t in (self.bos,)] + [self.documents[index]] +
-                                 [[t] if t is not None else [] for t in (self.eos,)]).astype(np.int64)
+            if parts and self.bos is not None:
+                parts.append([self.bos])
+            parts.append(self.documents[index])
+            if self.eos is not None:
+                parts.append([self.eos])
+        return np.concatenate(parts).astype(np.int64)
 
     def epoch(self, number, length, packed):
         """[n, length]: every window starts with BOS."""
@@ -189,7 +195,7 @@ class Windows:
             order = random.permutation(len(self.documents))
             body = length - (self.bos is not None)
             if packed:
-                pieces = [np.concatenate(list(self.framed(order)))]
+                pieces = [self.stream(order)]
             else:
                 pieces = [self.documents[index] for index in order]
             rows = []
