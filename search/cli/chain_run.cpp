@@ -11,6 +11,7 @@
 #include "search/cli/search_report.hpp"
 #include "search/cli/session.hpp"
 #include "search/cli/stage_setup.hpp"
+#include "search/file_lock.hpp"
 #include "search/frontier_pick.hpp"
 #include "search/make_space.hpp"
 
@@ -58,6 +59,7 @@ class Chain {
 
   int run(Json& report) {
     report = {{"store", plan_.store}, {"model", plan_.model}, {"stages", Json::array()}, {"repair", nullptr}};
+    lock();
     reread();
     require_known_stages();
     for (std::size_t i = 0; i < plan_.stages.size(); ++i) {
@@ -72,6 +74,17 @@ class Chain {
   }
 
  private:
+  /// While a command fine-tunes, nobody writes the store: this keeps a second run of the job out then, too.
+  void lock() {
+    const bool trains = std::any_of(plan_.stages.begin(), plan_.stages.end(),
+                                    [](const ChainStage& stage) { return stage.finetune.has_value(); });
+    if (!trains) return;
+    std::error_code error;
+    std::filesystem::create_directories(plan_.work, error);
+    if (error) throw InputError(fmt::format("[--work] cannot make {}: {}", plan_.work.string(), error.message()));
+    lock_ = search::FileLock::acquire(plan_.work / ".lock", true);
+  }
+
   void reread() {
     std::error_code error;
     stored_.clear();
@@ -231,6 +244,7 @@ class Chain {
   const ChainPlan& plan_;
   std::string latest_;  ///< checkpoint
   StageTable previous_;
+  search::FileLock lock_;
   std::vector<search::StoreContents> stored_;
 };
 

@@ -176,8 +176,6 @@ std::vector<std::string> HookTemplate::command(const fs::path& model, const fs::
 
 void finetune(const HookTemplate& hook, const FinetuneJob& job, const VerifyCheckpoint& verify) {
   std::error_code error;
-  fs::create_directories(job.work, error);
-  if (error) throw InputError(fmt::format("[--work] cannot make {}: {}", job.work.string(), error.message()));
   if (fs::exists(fs::symlink_status(job.out(), error))) {
     require_reusable(job, verify);
     fmt::print(stderr, "longrope: [finetune] {} is there from an earlier run, and verified\n", job.out().string());

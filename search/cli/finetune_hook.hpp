@@ -30,7 +30,7 @@ struct FinetuneJob {
   std::filesystem::path model;  ///< checkpoint to start from
   std::string model_sha256;     ///< of its weights (StoreModel)
   search::StoreTable table;     ///< the long one is trained with
-  std::filesystem::path work;   ///< directory of the job's checkpoints; made where it is not there
+  std::filesystem::path work;   ///< directory of the job's checkpoints
   std::filesystem::path out() const { return work / stage; }
 };
 

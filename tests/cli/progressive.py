@@ -233,6 +233,7 @@ def signals(chain, checks, expected):
         chain.write("--seconds", "30")
         process = chain.start()
         chain.wait_for_hook(process)
+        last_line(checks, chain.run("--resume"), 2, ("another process",), "a second run of the job while the first one fine-tunes")
         began = time.monotonic()
         process.send_signal(number)
         checks.equal(process.wait(60), 3, f"{number.name} during fine-tuning: exit code")
