@@ -295,7 +295,7 @@ def train(arguments, torch, accelerator, model, rotary, windows, table):
         accelerator.print(f"going on from step {first}", flush=True)
     model.train()
     world, rank = accelerator.num_processes, accelerator.process_index
-    losses = []
+    losses = {}
     for step in range(first, arguments.steps):
         short = is_short(arguments, step, table.original_length)
         length = table.original_length if short else arguments.window
@@ -321,11 +321,11 @@ def train(arguments, torch, accelerator, model, rotary, windows, table):
         need(math.isfinite(total), f"[step {step + 1}] the loss must be finite but is {total} (a lower --lr helps)")
         accelerator.clip_grad_norm_(model.parameters(), arguments.clip)
         optimizer.step()
-        losses.append(total)
+        losses.setdefault(length, []).append(total)
         if (step + 1) % arguments.log_every == 0 or step + 1 == arguments.steps:
-            accelerator.print(f"step {step + 1}/{arguments.steps}  loss {np.mean(losses):.4f}  lr {learning_rate(arguments, step):.3g}"
-                              f"  windows of {length}", flush=True)
-            losses = []
+            said = ", ".join(f"{np.mean(values):.4f} (windows of {n})" for n, values in sorted(losses.items(), reverse=True))
+            accelerator.print(f"step {step + 1}/{arguments.steps}  loss {said}  lr {learning_rate(arguments, step):.3g}", flush=True)
+            losses = {}
         if arguments.save_every and (step + 1) % arguments.save_every == 0 and step + 1 < arguments.steps:
             accelerator.save_state(str(state / "accelerate"))
             if accelerator.is_main_process:
