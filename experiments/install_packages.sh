@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what longrope needs to build, run and test on Debian 12 or Ubuntu 24.04: the one list of packages.
 # Works as root and with sudo; does nothing when everything is there. `install_packages.sh benchmarks`: also the outside
-# peers and the plots of experiments/benchmarks.
+# peers and the plots of experiments/benchmarks; `finetune`: also what makes a Python environment for experiments/finetune.py.
 set -euo pipefail
 
 packages=(
@@ -17,6 +17,8 @@ packages=(
 )
 if [ "${1:-}" = benchmarks ]; then
   packages+=(libnlopt-dev libpagmo-dev python3-matplotlib)
+elif [ "${1:-}" = finetune ]; then
+  packages+=(python3-venv)
 fi
 
 missing=()

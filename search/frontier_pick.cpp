@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "kernels/error.hpp"
@@ -22,7 +23,8 @@ struct Limit {
 
 [[noreturn]] void refuse(const std::string& rule) {
   throw InputError(fmt::format(
-      "[--pick] must be best, knee, short:X% or ppl@N<=X% (X percent above the unscaled model) but got \"{}\"", rule));
+      "[--pick] must be best, knee, mean, short:X% or ppl@N<=X% (X percent above the unscaled model) but got \"{}\"",
+      rule));
 }
 
 std::optional<double> percent_of(const std::string& text) {
@@ -66,6 +68,18 @@ std::int64_t pick_from_frontier(const StoreContents& contents, const std::string
   for (const StorePoint& point : last.frontier) front.push_back(point.objectives);
   if (rule == "knee") {
     return front.empty() ? last.best_id : last.frontier[knee(front)].id;
+  }
+  if (rule == "mean") {
+    std::int64_t best = last.best_id;
+    double lowest = std::numeric_limits<double>::infinity();
+    for (const StorePoint& point : last.frontier) {
+      double sum = 0.0;
+      for (const double objective : point.objectives) sum += std::log(objective);
+      if (!(sum < lowest)) continue;
+      lowest = sum;
+      best = point.id;
+    }
+    return best;
   }
   const Limit limit = parse_limit(rule, objectives);
   if (objectives.size() < 2)

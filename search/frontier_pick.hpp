@@ -11,6 +11,7 @@ namespace longrope::search {
 /// The id a rule picks from the last frontier of a store:
 ///   best         the best first objective (of all complete candidates)
 ///   knee         the point farthest below the chord between the frontier's ends, in ln PPL
+///   mean         the point with the lowest mean of the objectives' ln PPL, the earliest
 ///   short:X%     the best first objective among those whose PPL at the shortest length is at most X percent above the
 ///                unscaled model's there (rope `none`)
 ///   ppl@N<=X%    the same for a named objective

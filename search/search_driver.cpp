@@ -6,9 +6,11 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 
 #include "kernels/error.hpp"
 #include "model/rope_spec.hpp"
+#include "search/frontier_pick.hpp"
 #include "search/patience.hpp"
 #include "search/racing_round.hpp"
 #include "search/stage_record.hpp"
@@ -18,6 +20,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+bool holds_stage(const std::filesystem::path& store, const std::string& name) {
+  const std::vector<StoreContents> stages = read_stages(store);
+  return std::any_of(stages.begin(), stages.end(),
+                     [&](const StoreContents& stage) { return stage.header.stage.name == name; });
+}
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -66,9 +74,10 @@ class Stage {
  private:
   StoreWriter open_store() {
     std::error_code error;
-    if (!options_.resume || !std::filesystem::exists(options_.store, error)) {
-      return StoreWriter::create(options_.store, options_.header);
-    }
+    const bool exists = std::filesystem::exists(options_.store, error);
+    if (exists && options_.other_stages && !holds_stage(options_.store, options_.header.stage.name))
+      return StoreWriter::add_stage(options_.store, options_.header);
+    if (!exists || !options_.resume) return StoreWriter::create(options_.store, options_.header);
     StoreContents contents;
     StoreWriter writer = StoreWriter::resume(options_.store, options_.header, contents);
     for (const StoreGeneration& generation : contents.generations) {
@@ -148,11 +157,14 @@ class Stage {
   }
 
   void score_baselines() {
+    const std::size_t count = kBaselineCandidates + (objectives_ > 1 ? 1 : 0);
     std::vector<model::RopeTable> tables;
-    for (std::size_t i = 0; i < (objectives_ > 1 ? std::size(kBaselineNames) : kBaselineCandidates); ++i) {
+    for (const BaselineTable& baseline : options_.baselines) tables.push_back(baseline.table);
+    for (std::size_t i = tables.size(); i < count && options_.baselines.empty(); ++i) {
       tables.push_back(model::make_rope_table(model::RopeSpec::parse(kBaselineNames[i]), config_,
                                               options_.header.stage.target_length));
     }
+    if (tables.size() != count) throw std::logic_error("run_stage: the number of baselines does not fit");
     const std::vector<EvalResult> results = with_progress([&](const std::function<void()>& on_task) {
       return evaluate_all(evaluator_, tables, objectives_, on_task, options_.stop);
     });
@@ -163,6 +175,7 @@ class Stage {
       candidate.origin = Origin::baseline;
       candidate.factors = tables[i].factors;
       candidate.attention_factor = tables[i].attention_factor;
+      candidate.start_tokens = static_cast<std::int32_t>(tables[i].start_tokens);
       rows.push_back({candidate, results[i]});
     }
     scored_baselines_ = static_cast<double>(rows.size());
@@ -209,8 +222,8 @@ class Stage {
     if (record_.best() < 0) return std::nullopt;
     std::vector<StoreHoldoutRow> rows{{"best", record_.best(), {}}};
     if (const std::int64_t second = record_.runner_up(); second >= 0) rows.push_back({"runner_up", second, {}});
-    for (std::size_t i = 0; i < kBaselineCandidates; ++i)
-      rows.push_back({kBaselineNames[i], static_cast<std::int64_t>(i), {}});
+    const std::vector<std::string> names = baseline_names(options_.header.stage);
+    for (std::size_t i = 0; i < kBaselineCandidates; ++i) rows.push_back({names[i], static_cast<std::int64_t>(i), {}});
     std::vector<model::RopeTable> tables;
     std::vector<double> search_values;
     for (const StoreHoldoutRow& row : rows) {
@@ -224,15 +237,38 @@ class Stage {
     return judge_holdout(std::move(rows), options_.holdout->windows(), search_values);
   }
 
+  /// The candidate that the options pick; -1: none.
+  std::int64_t chosen() const {
+    if (record_.best() < 0 || generations_.empty()) return -1;
+    StoreContents contents;
+    contents.header = options_.header;
+    contents.rows = record_.rows();
+    contents.generations = generations_;
+    try {
+      return pick_from_frontier(contents, options_.pick);
+    } catch (const InputError&) {  // no point keeps to the rule: said by whoever asks for the table
+      return -1;
+    }
+  }
+
   std::vector<StoreTable> tables() const {
-    if (record_.best() < 0) return {};
-    const Candidate& candidate = record_.row(record_.best()).candidate;
+    const std::int64_t id = chosen();
+    if (id < 0) return {};
+    const Candidate& candidate = record_.row(id).candidate;
     StoreTable table;
     table.name = options_.header.stage.name;
     table.long_factors = candidate.factors;
-    table.short_factors = candidate.factors;
     table.attention_factor = candidate.attention_factor;
     table.target_length = options_.header.stage.target_length;
+    table.start_tokens = candidate.start_tokens;
+    if (options_.long_table) {
+      table = *options_.long_table;
+      table.name = options_.header.stage.name;
+      table.switch_length = options_.space.geometry.original_length;
+    }
+    table.short_factors = candidate.factors;
+    table.short_attention_factor = candidate.attention_factor;
+    table.short_start_tokens = candidate.start_tokens;
     table.original_length = options_.space.geometry.original_length;
     return {table};
   }
@@ -241,6 +277,7 @@ class Stage {
     StageResult r;
     r.stop_reason = reason;
     if (record_.best() >= 0) r.best = record_.row(record_.best());
+    if (const std::int64_t id = chosen(); id >= 0) r.chosen = record_.row(id);
     for (const StoreRow& row : record_.rows()) {
       if (row.candidate.generation < 0) r.baselines.push_back(row);
       r.raced_out += row.result.status == Status::raced_out;

@@ -33,17 +33,29 @@ struct StageProgress {
   double remaining_s = 0.0;   ///< until the budget is spent; NaN: not known yet
 };
 
+/// A table scored before the search starts.
+struct BaselineTable {
+  std::string name;
+  model::RopeTable table;
+};
+
 struct StageOptions {
   std::filesystem::path store;
-  bool resume = false;
-  StoreHeader header;    ///< what the store says of the job, and what a resumed one must agree with
-  std::string strategy;  ///< see strategy_names()
+  bool resume = false;        ///< continues the stage in the store, if both exist
+  bool other_stages = false;  ///< the store may hold other stages; this one is added where it is not there
+  StoreHeader header;         ///< what the store says of the job, and what a resumed one must agree with
+  std::string strategy;       ///< see strategy_names()
   Space space;
   std::vector<Objective> objectives;   ///< [K], the main one first
   std::int64_t budget = 0;             ///< full evaluations that the strategy may spend, >= 1; baselines come on top
   std::optional<double> racing;        ///< confidence, in (0.5, 1); none: every candidate is scored whole
   double patience = 0.0;               ///< full evaluations without progress that end the search; 0: never
   const Evaluator* holdout = nullptr;  ///< scores best, runner-up and baselines at the end; windows as of objectives
+  /// pi, ntk and yarn at the target length (and none) if empty; else kBaselineCandidates of them, one more where there
+  /// are several objectives, and header.stage.baselines their names.
+  std::vector<BaselineTable> baselines;
+  std::string pick = "best";             ///< the candidate that becomes the stage's table, see pick_from_frontier
+  std::optional<StoreTable> long_table;  ///< repair: the stage's table becomes the short one beside this
   const std::atomic<bool>* stop = nullptr;
   std::function<void(const StageProgress&)> on_task;        ///< often, from any thread; may be empty
   std::function<void(const StageProgress&)> on_generation;  ///< after each one is stored; may be empty
@@ -55,7 +67,8 @@ inline constexpr const char* kStopReasonNames[] = {"budget", "patience", "strate
 
 struct StageResult {
   StoreRow best;                    ///< best first objective of all complete rows, baselines included; id -1: none
-  std::vector<StoreRow> baselines;  ///< pi, ntk, yarn, and with several objectives none
+  StoreRow chosen;                  ///< what `pick` says; id -1: none
+  std::vector<StoreRow> baselines;  ///< pi, ntk, yarn, and with several objectives none; or as the options say
   std::vector<StorePoint> frontier;
   double hypervolume = 0.0;
   std::int64_t evaluations = 0;        ///< candidates of the strategy

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
+#include <sstream>
 
 #include "search/objective.hpp"
 #include "search/paired_difference.hpp"
@@ -13,6 +15,14 @@ namespace {
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 }  // namespace
+
+std::vector<std::string> baseline_names(const StoreStage& stage) {
+  if (stage.baselines.empty()) return {std::begin(kBaselineNames), std::end(kBaselineNames)};
+  std::vector<std::string> names;
+  std::istringstream list(stage.baselines);
+  for (std::string name; std::getline(list, name, ',');) names.push_back(name);
+  return names;
+}
 
 bool is_contender(const StoreRow& row) {
   return row.result.complete() &&

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "model/windows.hpp"
@@ -19,6 +20,9 @@ namespace longrope::search {
 /// shorter ones, no candidate.
 inline constexpr const char* kBaselineNames[] = {"pi", "ntk", "yarn", "none"};
 inline constexpr std::size_t kBaselineCandidates = 3;
+
+/// The names of a stage's rows of generation -1: as it says, or the four above.
+std::vector<std::string> baseline_names(const StoreStage& stage);
 
 /// Whether a row may be the best, a point of the frontier or an elite: scored whole, finite, and no yardstick.
 bool is_contender(const StoreRow& row);

@@ -5,6 +5,9 @@
 // Neither resuming nor finishing writes into the file that is there: committed rows are read, written to a new file
 // beside it (.NAME.partial), and that is renamed over it.
 // One writer: an OFD write lock (fcntl) on the file; a second writer is refused.
+// Several stages (progressive extension, repair): one of them grows at a time. A stage is added as a file is resumed,
+// in a new file beside it. What differs between stages (model, corpus, holdout, seed) stands at the root for the first
+// one and in the stage's own group for later ones.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +49,8 @@ struct StoreStage {
   std::string status;            ///< running, interrupted, done
   std::string stop_reason = "";  ///< see kStopReasonNames; "" while it runs
   std::vector<double> base_factors = {};  ///< [d/2] absolute factors that searched ones multiply; empty: 1
+  std::string baselines = "";             ///< names of the rows of generation -1, with commas; "": pi,ntk,yarn[,none]
+  std::vector<double> original_objectives = {};  ///< [K] of the model before it was extended (repair); empty: not known
 };
 
 /// One table scored on text that the search never saw.
@@ -97,7 +102,7 @@ struct StoreRow {
   EvalResult result;
 };
 
-/// Everything a store holds, in memory.
+/// Everything a store holds of one stage, in memory.
 struct StoreContents {
   StoreHeader header;
   std::vector<StoreRow> rows;  ///< committed ones only
@@ -106,12 +111,18 @@ struct StoreContents {
   bool open_for_write = false;      ///< the file carries the flag of a writer (running, or killed)
 };
 
-/// A table exported from a store, as /tables/NAME holds it.
+/// The tables of a stage, as /tables/NAME holds them: one for all lengths (long and short are equal), or after a repair
+/// one up to switch_length tokens and one beyond.
 struct StoreTable {
   std::string name;
   std::vector<double> long_factors, short_factors;  ///< [d/2]
-  double attention_factor = 1.0;
+  double attention_factor = 1.0;                    ///< of the long table
   std::int64_t target_length = 0, original_length = 0;
+  double short_attention_factor = 1.0;
+  std::int64_t start_tokens = 0, short_start_tokens = 0;
+  std::int64_t switch_length = 0;  ///< the short table is for up to this many tokens; 0: for all, there is one table
+
+  bool has_short() const { return switch_length > 0; }
 };
 
 /// What a finished store gets besides its rows.
@@ -122,7 +133,12 @@ struct StoreEnding {
 };
 
 /// Reads a store, also while it is being written or after a kill. Throws InputError: not HDF5, another schema, damaged.
-StoreContents read_store(const std::filesystem::path& file);
+/// stage: its name; "": the stage for the longest context that has an evaluated table, the latest of several.
+StoreContents read_store(const std::filesystem::path& file, const std::string& stage = "");
+/// The stage that "" stands for.
+std::size_t longest_stage(const std::vector<StoreContents>& stages);
+/// All stages, in order of their index; at least one.
+std::vector<StoreContents> read_stages(const std::filesystem::path& file);
 std::vector<StoreTable> read_store_tables(const std::filesystem::path& file);
 
 /// The one writer of a store.
@@ -137,6 +153,9 @@ class StoreWriter {
   /// holdout is scored anew at the end); creation time and command line stay those of the first session, and so do
   /// tables.
   static StoreWriter resume(const std::filesystem::path& file, const StoreHeader& header, StoreContents& contents);
+  /// Rewrites `file` with one more stage, which grows from now on. Throws InputError when a stage of this name or of an
+  /// index that is not lower is there, when the model has another geometry, or when another process writes it.
+  static StoreWriter add_stage(const std::filesystem::path& file, const StoreHeader& header);
   ~StoreWriter();
   StoreWriter(StoreWriter&&) noexcept;
   StoreWriter& operator=(StoreWriter&&) noexcept;

@@ -106,6 +106,9 @@ StoreStage read_stage(const Hdf5Object& group, const std::string& name) {
   stage.budget = group.i64_attribute("budget");
   stage.status = group.text_attribute("status");
   if (group.has_attribute("stop_reason")) stage.stop_reason = group.text_attribute("stop_reason");
+  if (group.has_attribute("baselines")) stage.baselines = group.text_attribute("baselines");
+  if (group.has("original_objectives"))
+    stage.original_objectives = column<double>(group, "original_objectives", count_objectives(stage.objectives));
   if (group.has("base_factors")) {
     stage.base_factors = column<double>(group, "base_factors", kAllRows);
     require(stage.base_factors.size() <= static_cast<std::size_t>(kMaxPairs), "its base factors are impossibly many");
@@ -266,20 +269,17 @@ std::vector<StoreRow> read_rows(const Hdf5Object& stage, std::size_t count, std:
   return rows;
 }
 
-StoreContents read_contents(const Hdf5Object& file) {
+/// owner: of what differs between stages.
+StoreContents read_contents(const Hdf5Object& owner, const Hdf5Object& stage, StoreStage read) {
   StoreContents contents;
   StoreHeader& header = contents.header;
-  header.program_version = file.text_attribute("program_version");
-  header.created_utc = file.text_attribute("created_utc");
-  header.command_line = file.text_attribute("command_line");
-  header.seed = file.u64_attribute("seed");
-  header.model = read_model(file);
-  header.corpus = read_corpus(file.open_group("corpus"));
-  const Hdf5Object stages = file.open_group("stages");
-  const std::vector<std::string> names = stages.child_names();
-  if (names.size() != 1) throw Damaged(fmt::format("it holds {} stages and this program reads one", names.size()));
-  const Hdf5Object stage = stages.open_group(names[0]);
-  header.stage = read_stage(stage, names[0]);
+  header.program_version = owner.text_attribute("program_version");
+  header.created_utc = owner.text_attribute("created_utc");
+  header.command_line = owner.text_attribute("command_line");
+  header.seed = owner.u64_attribute("seed");
+  header.model = read_model(owner);
+  header.corpus = read_corpus(owner.open_group("corpus"));
+  header.stage = std::move(read);
 
   const std::size_t objectives = count_objectives(header.stage.objectives);
   require(objectives <= kMaxObjectives && header.corpus.window_length.size() % objectives == 0,
@@ -297,9 +297,31 @@ StoreContents read_contents(const Hdf5Object& file) {
     for (const StorePoint& point : generation.frontier)
       require(std::cmp_less(point.id, rows), "a point of a frontier is not in it");
   }
-  if (file.has("holdout")) header.holdout = read_holdout(file.open_group("holdout"), objectives);
+  if (owner.has("holdout")) header.holdout = read_holdout(owner.open_group("holdout"), objectives);
   contents.states = read_states(stage, contents.generations.size());
   return contents;
+}
+
+std::vector<StoreContents> read_all(const Hdf5Object& file) {
+  const Hdf5Object group = file.open_group("stages");
+  const std::vector<std::string> names = group.child_names();
+  require(!names.empty() && names.size() <= kMaxStages, "its number of stages is impossible");
+  std::vector<StoreStage> stages;
+  for (const std::string& name : names) stages.push_back(read_stage(group.open_group(name), name));
+  std::sort(stages.begin(), stages.end(), [](const StoreStage& a, const StoreStage& b) { return a.index < b.index; });
+  std::vector<StoreContents> contents;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    require(i == 0 || stages[i - 1].index < stages[i].index, "two of its stages have one index");
+    const Hdf5Object stage = group.open_group(stages[i].name);
+    contents.push_back(read_contents(i == 0 ? file : stage, stage, stages[i]));
+    require(contents[i].header.model.rotary_dim == contents[0].header.model.rotary_dim,
+            "its stages are of different rotary_dim");
+  }
+  return contents;
+}
+
+bool has_table(const StoreContents& contents) {
+  return !contents.generations.empty() && contents.generations.back().best_id >= 0;
 }
 
 std::vector<StoreTable> read_tables(const Hdf5Object& file) {
@@ -314,6 +336,19 @@ std::vector<StoreTable> read_tables(const Hdf5Object& file) {
     table.attention_factor = entry.f64_attribute("attention_factor");
     table.target_length = entry.i64_attribute("target_length");
     table.original_length = entry.i64_attribute("original_length");
+    table.short_attention_factor = table.attention_factor;
+    if (entry.has_attribute("start_tokens")) table.start_tokens = entry.i64_attribute("start_tokens");
+    table.short_start_tokens = table.start_tokens;
+    if (entry.has_attribute("switch_length")) {
+      table.switch_length = entry.i64_attribute("switch_length");
+      table.short_attention_factor = entry.f64_attribute("short_attention_factor");
+      table.short_start_tokens = entry.i64_attribute("short_start_tokens");
+    }
+    for (const double factor : {table.attention_factor, table.short_attention_factor})
+      require(std::isfinite(factor) && factor > 0.0, "an attention factor is not positive");
+    for (const std::int64_t tokens : {table.start_tokens, table.short_start_tokens, table.switch_length})
+      require(tokens >= 0, "a table's count of tokens is negative");
+    require(table.long_factors.size() == table.short_factors.size(), "a table's long and short differ in length");
     for (const std::vector<double>* factors : {&table.long_factors, &table.short_factors}) {
       require(factors->size() <= static_cast<std::size_t>(kMaxPairs), "a table is impossibly long");
       for (const double factor : *factors) require(std::isfinite(factor) && factor > 0.0, "a factor is not positive");
@@ -367,12 +402,35 @@ auto read_checked(const std::filesystem::path& path, Read read) {
 
 }  // namespace
 
-StoreContents read_store(const std::filesystem::path& path) {
+std::vector<StoreContents> read_stages(const std::filesystem::path& path) {
   return read_checked(path, [](const Hdf5Object& file, int flags) {
-    StoreContents contents = read_contents(file);
-    contents.open_for_write = (flags & kOpenForWrite) != 0;
-    return contents;
+    std::vector<StoreContents> stages = read_all(file);
+    for (StoreContents& contents : stages) contents.open_for_write = (flags & kOpenForWrite) != 0;
+    return stages;
   });
+}
+
+StoreContents read_store(const std::filesystem::path& path, const std::string& stage) {
+  std::vector<StoreContents> stages = read_stages(path);
+  if (stage.empty()) return std::move(stages[longest_stage(stages)]);
+  std::string names;
+  for (StoreContents& contents : stages) {
+    if (contents.header.stage.name == stage) return std::move(contents);
+    names += (names.empty() ? "\"" : ", \"") + contents.header.stage.name + "\"";
+  }
+  throw InputError(fmt::format("[store] {} has the stage{} {} but got \"{}\"", path.string(),
+                               stages.size() == 1 ? "" : "s", names, stage));
+}
+
+std::size_t longest_stage(const std::vector<StoreContents>& stages) {
+  const auto rank = [](const StoreContents& contents) {
+    return std::pair(has_table(contents), contents.header.stage.target_length);
+  };
+  std::size_t chosen = 0;
+  for (std::size_t i = 1; i < stages.size(); ++i) {
+    if (rank(stages[i]) >= rank(stages[chosen])) chosen = i;
+  }
+  return chosen;
 }
 
 std::vector<StoreTable> read_store_tables(const std::filesystem::path& path) {

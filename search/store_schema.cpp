@@ -88,7 +88,10 @@ void write_stage(const Hdf5Object& stages, const StoreStage& stage, std::uint64_
   group.set_attribute("budget", stage.budget);
   group.set_attribute("status", stage.status);
   group.set_attribute("stop_reason", stage.stop_reason);
+  if (!stage.baselines.empty()) group.set_attribute("baselines", stage.baselines);
   if (!stage.base_factors.empty()) group.write_fixed("base_factors", stage.base_factors, "pair");
+  if (!stage.original_objectives.empty())
+    group.write_fixed("original_objectives", stage.original_objectives, "objective");
 
   create_all(group.create_group("evaluations"),
              {{"id", Element::i64, {}, {"evaluation"}, ""},
@@ -122,6 +125,19 @@ void write_stage(const Hdf5Object& stages, const StoreStage& stage, std::uint64_
               {"index", Element::i64, {3}, {"generation", "generation_offset_length"}, ""}});
 }
 
+/// What differs between stages: at the root for the first, in its own group for a later one.
+void write_header(const Hdf5Object& owner, const StoreHeader& header) {
+  owner.set_attribute("program_version", header.program_version);
+  owner.set_attribute("created_utc", header.created_utc);
+  owner.set_attribute("command_line", header.command_line);
+  owner.set_attribute("seed", header.seed);
+  write_model(owner, header.model);
+  write_corpus(owner.create_group("corpus"), header.corpus);
+  if (header.holdout) {
+    write_holdout(owner.create_group("holdout"), *header.holdout, count_objectives(header.stage.objectives));
+  }
+}
+
 void write_tables(const Hdf5Object& file, const std::vector<StoreTable>& tables) {
   const Hdf5Object group = file.create_group("tables");
   for (const StoreTable& table : tables) {
@@ -132,6 +148,11 @@ void write_tables(const Hdf5Object& file, const std::vector<StoreTable>& tables)
     entry.set_attribute("attention_factor", table.attention_factor);
     entry.set_attribute("target_length", table.target_length);
     entry.set_attribute("original_length", table.original_length);
+    entry.set_attribute("start_tokens", table.start_tokens);
+    if (!table.has_short()) continue;
+    entry.set_attribute("short_attention_factor", table.short_attention_factor);
+    entry.set_attribute("short_start_tokens", table.short_start_tokens);
+    entry.set_attribute("switch_length", table.switch_length);
   }
 }
 
@@ -157,20 +178,18 @@ bool is_group_name(const std::string& name) {
   return std::none_of(name.begin(), name.end(), [](unsigned char c) { return c == '/' || c < 0x20 || c == 0x7f; });
 }
 
-void write_schema(const Hdf5Object& file, const StoreHeader& header, const std::vector<StoreTable>& tables) {
+void write_schema(const Hdf5Object& file, const std::vector<StoreContents>& stages,
+                  const std::vector<StoreTable>& tables) {
   file.set_attribute("schema_version", kSchemaVersion);
-  file.set_attribute("program_version", header.program_version);
-  file.set_attribute("created_utc", header.created_utc);
-  file.set_attribute("command_line", header.command_line);
-  file.set_attribute("seed", header.seed);
-  write_model(file, header.model);
-  write_corpus(file.create_group("corpus"), header.corpus);
-  write_stage(file.create_group("stages"), header.stage, static_cast<std::uint64_t>(header.model.rotary_dim / 2),
-              header.corpus.window_document.size());
-  write_tables(file, tables);
-  if (header.holdout) {
-    write_holdout(file.create_group("holdout"), *header.holdout, count_objectives(header.stage.objectives));
+  const Hdf5Object group = file.create_group("stages");
+  for (const StoreContents& contents : stages) {
+    const StoreHeader& header = contents.header;
+    write_stage(group, header.stage, static_cast<std::uint64_t>(header.model.rotary_dim / 2),
+                header.corpus.window_document.size());
+    const Hdf5Object own = group.open_group(header.stage.name);
+    write_header(&contents == stages.data() ? file : own, header);
   }
+  write_tables(file, tables);
 }
 
 StageAppender::StageAppender(const Hdf5Object& file, const StoreHeader& header)

@@ -13,14 +13,15 @@ namespace longrope::search {
 
 inline constexpr std::int64_t kSchemaVersion = 1;
 inline constexpr std::int64_t kMaxPairs = 4096, kMaxWindows = 1000000, kMaxNameBytes = 255;
-inline constexpr std::size_t kMaxObjectives = 64;
+inline constexpr std::size_t kMaxObjectives = 64, kMaxStages = 1000;
 
 /// Printable, without '/', not empty: fit to name a group.
 bool is_group_name(const std::string& name);
 
-/// Writes header and tables into a fresh file, and an empty stage. Everything a job will need is made here, for nothing
-/// can be added in SWMR mode.
-void write_schema(const Hdf5Object& file, const StoreHeader& header, const std::vector<StoreTable>& tables);
+/// Writes headers and tables into a fresh file, and an empty group for each stage. Everything a stage will need is made
+/// here, for nothing can be added in SWMR mode. stages: at least one, in order of their index.
+void write_schema(const Hdf5Object& file, const std::vector<StoreContents>& stages,
+                  const std::vector<StoreTable>& tables);
 
 /// The growing data sets of a stage, open for appending.
 class StageAppender {

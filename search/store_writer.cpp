@@ -2,6 +2,7 @@
 // name and renamed, and grows only by appending.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -65,16 +66,44 @@ void require_writable(const StoreHeader& header) {
   }
 }
 
+/// The stage of this name; the first where there is none, for whoever compares them to say what differs.
+StoreContents& stage_named(std::vector<StoreContents>& stages, const std::string& name) {
+  const auto found =
+      std::find_if(stages.begin(), stages.end(), [&](const StoreContents& s) { return s.header.stage.name == name; });
+  return found == stages.end() ? stages.front() : *found;
+}
+
+/// Throws InputError unless `header` may become the last stage.
+void require_room_for(const fs::path& file, const std::vector<StoreContents>& stages, const StoreHeader& header) {
+  if (stages.size() >= kMaxStages)
+    throw InputError(fmt::format("[store] {} must hold fewer than {} stages", file.string(), kMaxStages));
+  const StoreModel& first = stages.front().header.model;
+  if (first.rotary_dim != header.model.rotary_dim || first.theta != header.model.theta ||
+      first.original_length != header.model.original_length) {
+    throw InputError(
+        fmt::format("[store] {} is of a model with rotary_dim {}, theta {:g}, {} tokens but this one has {}, {:g}, {}",
+                    file.string(), first.rotary_dim, first.theta, first.original_length, header.model.rotary_dim,
+                    header.model.theta, header.model.original_length));
+  }
+  for (const StoreContents& stage : stages) {
+    if (stage.header.stage.name == header.stage.name)
+      throw InputError(fmt::format("[store] {} has a stage \"{}\" already (--resume continues it)", file.string(),
+                                   header.stage.name));
+  }
+  if (stages.back().header.stage.index >= header.stage.index)
+    throw std::logic_error("StoreWriter::add_stage: the stage's index is not above those in the store");
+}
+
 /// Writes a whole store beside `file` and renames it to `file`. The lock that is returned holds it.
-FileLock write_whole_file(const fs::path& file, const StoreContents& contents, const std::vector<StoreTable>& tables,
-                          bool replace) {
+FileLock write_whole_file(const fs::path& file, const std::vector<StoreContents>& stages,
+                          const std::vector<StoreTable>& tables, bool replace) {
   const fs::path temporary = temporary_name(file);
   FileLock lock = FileLock::acquire(temporary, true);  // a leftover of a killed process is taken over
   try {
     write_checked(file, [&] {
       Hdf5Object target = Hdf5Object::create_file(temporary);
-      write_schema(target, contents.header, tables);
-      {
+      write_schema(target, stages, tables);
+      for (const StoreContents& contents : stages) {
         StageAppender appender(target, contents.header);
         std::size_t first = 0;
         for (std::size_t g = 0; g < contents.generations.size(); ++g) {
@@ -149,7 +178,22 @@ StoreWriter StoreWriter::create(const fs::path& path, const StoreHeader& header)
   }
   StoreContents contents;
   contents.header = header;
-  impl->lock = write_whole_file(impl->file, contents, {}, false);
+  impl->lock = write_whole_file(impl->file, {contents}, {}, false);
+  impl->start();
+  return StoreWriter(std::move(impl));
+}
+
+StoreWriter StoreWriter::add_stage(const fs::path& path, const StoreHeader& header) {
+  require_writable(header);
+  auto impl = std::make_unique<Impl>();
+  impl->file = resolve(path);
+  impl->header = header;
+  const FileLock old_lock = FileLock::acquire(impl->file, false);
+  std::vector<StoreContents> stages = read_stages(impl->file);
+  require_room_for(impl->file, stages, header);
+  impl->tables = read_store_tables(impl->file);
+  stages.emplace_back().header = header;
+  impl->lock = write_whole_file(impl->file, stages, impl->tables, true);
   impl->start();
   return StoreWriter(std::move(impl));
 }
@@ -159,7 +203,8 @@ StoreWriter StoreWriter::resume(const fs::path& path, const StoreHeader& header,
   auto impl = std::make_unique<Impl>();
   impl->file = resolve(path);
   const FileLock old_lock = FileLock::acquire(impl->file, false);
-  StoreContents found = read_store(impl->file);
+  std::vector<StoreContents> stages = read_stages(impl->file);
+  StoreContents& found = stage_named(stages, header.stage.name);
   require_same_job(impl->file, found.header, header);
   impl->tables = read_store_tables(impl->file);
 
@@ -167,7 +212,7 @@ StoreWriter StoreWriter::resume(const fs::path& path, const StoreHeader& header,
   impl->header.created_utc = found.header.created_utc;
   impl->header.command_line = found.header.command_line;
   found.header = impl->header;
-  impl->lock = write_whole_file(impl->file, found, impl->tables, true);
+  impl->lock = write_whole_file(impl->file, stages, impl->tables, true);
   impl->start();
   contents = std::move(found);
   return StoreWriter(std::move(impl));
@@ -193,14 +238,15 @@ void StoreWriter::finish(const std::string& status, const std::vector<StoreTable
   }
   // Groups and attributes cannot be added to a file by anything that survives a kill in the midst of it: write it anew.
   try {
-    StoreContents contents = read_store(impl_->file);
+    std::vector<StoreContents> stages = read_stages(impl_->file);
+    StoreContents& contents = stage_named(stages, impl_->header.stage.name);
     contents.header.stage.status = status;
     contents.header.stage.stop_reason = ending.stop_reason;
     if (contents.header.holdout) {
       contents.header.holdout->rows = ending.holdout_rows;
       contents.header.holdout->verdict = ending.holdout_verdict;
     }
-    impl_->lock = write_whole_file(impl_->file, contents, impl_->tables, true);
+    impl_->lock = write_whole_file(impl_->file, stages, impl_->tables, true);
   } catch (...) {
     impl_->give_up();
     throw;

@@ -17,9 +17,12 @@ namespace longrope::cli {
 namespace {
 
 std::atomic<bool> stop_flag{false};
+std::atomic<int> first_signal{0};
 
 extern "C" void on_stop_signal(int signal_number) {
-  if (stop_flag.exchange(true)) _exit(128 + signal_number);
+  if (stop_flag.load()) _exit(128 + signal_number);
+  first_signal.store(signal_number);  // before the flag: who sees the flag sees it
+  stop_flag.store(true);
 }
 
 }  // namespace
@@ -62,6 +65,14 @@ std::int64_t parse_integer(const std::string& option, const std::string& text, s
   return value;
 }
 
+double parse_number(const std::string& option, const std::string& text, double low, double high) {
+  double value = 0.0;
+  const auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc() || stop != text.data() + text.size() || !(value >= low && value <= high))
+    throw InputError(fmt::format("[--{}] must be a number from {} to {} but got \"{}\"", option, low, high, text));
+  return value;
+}
+
 std::vector<std::int64_t> parse_integers(const std::string& option, const std::string& text, std::int64_t low,
                                          std::int64_t high) {
   std::vector<std::int64_t> values;
@@ -87,6 +98,8 @@ void check_choice(const std::string& option, const std::string& value, const std
 }
 
 const std::atomic<bool>& stop_requested() { return stop_flag; }
+
+int stop_signal() { return first_signal; }
 
 void install_stop_signals() {
   struct sigaction action = {};

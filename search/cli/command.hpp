@@ -17,6 +17,8 @@ enum Exit : int { kDone = 0, kFailed = 1, kUsage = 2, kInterrupted = 3 };
 // Each command: arguments after its name in, exit code out; throws longrope::Error.
 int run_evaluate(const std::vector<std::string>& arguments);
 int run_search(const std::vector<std::string>& arguments);
+int run_progressive(const std::vector<std::string>& arguments);
+int run_repair(const std::vector<std::string>& arguments);
 int run_export(const std::vector<std::string>& arguments);
 int run_inspect(const std::vector<std::string>& arguments);
 
@@ -27,6 +29,8 @@ bool parse_options(const std::string& usage, const po::options_description& opti
 
 /// A whole number option in [low, high]. Throws InputError naming the option.
 std::int64_t parse_integer(const std::string& option, const std::string& text, std::int64_t low, std::int64_t high);
+/// A finite number option in [low, high]. Throws InputError naming the option.
+double parse_number(const std::string& option, const std::string& text, double low, double high);
 /// Comma-separated whole numbers.
 std::vector<std::int64_t> parse_integers(const std::string& option, const std::string& text, std::int64_t low,
                                          std::int64_t high);
@@ -37,6 +41,8 @@ void check_choice(const std::string& option, const std::string& value, const std
 
 /// Set by SIGINT and SIGTERM once installed; a second signal ends the process at once.
 const std::atomic<bool>& stop_requested();
+/// Which of them came first; 0: none.
+int stop_signal();
 void install_stop_signals();
 
 /// Whether stderr is a terminal.

@@ -55,24 +55,7 @@ std::vector<search::Objective> objectives_of(const StoreContents& contents) {
   return search::parse_objectives(contents.header.stage.objectives, contents.header.stage.target_length);
 }
 
-Json to_json(const std::string& file, const StoreContents& c, const StoreRow* picked) {
-  Json root;
-  root["store"] = file;
-  root["program_version"] = c.header.program_version;
-  root["created_utc"] = c.header.created_utc;
-  root["command_line"] = c.header.command_line;
-  root["seed"] = c.header.seed;
-  root["model"] = {{"name", c.header.model.name},
-                   {"architecture", c.header.model.architecture},
-                   {"parameters", c.header.model.parameters},
-                   {"rotary_dim", c.header.model.rotary_dim},
-                   {"theta", c.header.model.theta},
-                   {"original_length", c.header.model.original_length},
-                   {"config_sha256", c.header.model.config_sha256},
-                   {"weights_sha256", c.header.model.weights_sha256}};
-  root["corpus"] = {{"protocol", c.header.corpus.protocol},
-                    {"documents", c.header.corpus.document_names},
-                    {"windows", c.header.corpus.window_length.size()}};
+Json stage_json(const StoreContents& c, const StoreRow* picked) {
   Json stage;
   stage["name"] = c.header.stage.name;
   stage["target_length"] = c.header.stage.target_length;
@@ -87,10 +70,10 @@ Json to_json(const std::string& file, const StoreContents& c, const StoreRow* pi
   stage["cost_full_evaluations"] = c.generations.empty() ? 0.0 : c.generations.back().cost;
   stage["elapsed_s"] = c.generations.empty() ? 0.0 : c.generations.back().elapsed_s;
   stage["baselines"] = Json::object();
-  for (std::size_t i = 0;
-       i < c.rows.size() && c.rows[i].candidate.generation < 0 && i < std::size(search::kBaselineNames); ++i) {
-    stage["baselines"][search::kBaselineNames[i]] = c.rows[i].result.first();
-  }
+  const std::vector<std::string> names = search::baseline_names(c.header.stage);
+  for (std::size_t i = 0; i < c.rows.size() && c.rows[i].candidate.generation < 0 && i < names.size(); ++i)
+    stage["baselines"][names[i]] = c.rows[i].result.first();
+  if (!c.header.stage.original_objectives.empty()) stage["original"] = c.header.stage.original_objectives;
   const StoreRow* best = best_of(c);
   stage["best"] = best == nullptr ? Json(nullptr) : row_json(*best);
   stage["raced_out"] = raced_out(c);
@@ -110,7 +93,32 @@ Json to_json(const std::string& file, const StoreContents& c, const StoreRow* pi
                                     {"elapsed_s", g.elapsed_s},
                                     {"hypervolume", g.hypervolume}});
   }
-  root["stages"] = Json::array({stage});
+  return stage;
+}
+
+Json to_json(const std::string& file, const std::vector<StoreContents>& stages, const StoreContents& selected,
+             const StoreRow* picked) {
+  const StoreContents& c = stages.front();
+  Json root;
+  root["store"] = file;
+  root["program_version"] = c.header.program_version;
+  root["created_utc"] = c.header.created_utc;
+  root["command_line"] = c.header.command_line;
+  root["seed"] = c.header.seed;
+  root["model"] = {{"name", c.header.model.name},
+                   {"architecture", c.header.model.architecture},
+                   {"parameters", c.header.model.parameters},
+                   {"rotary_dim", c.header.model.rotary_dim},
+                   {"theta", c.header.model.theta},
+                   {"original_length", c.header.model.original_length},
+                   {"config_sha256", c.header.model.config_sha256},
+                   {"weights_sha256", c.header.model.weights_sha256}};
+  root["corpus"] = {{"protocol", c.header.corpus.protocol},
+                    {"documents", c.header.corpus.document_names},
+                    {"windows", c.header.corpus.window_length.size()}};
+  root["stages"] = Json::array();
+  for (const StoreContents& stage : stages)
+    root["stages"].push_back(stage_json(stage, &stage == &selected ? picked : nullptr));
   return root;
 }
 
@@ -137,9 +145,12 @@ void print_frontier(const StoreContents& c) {
   }
 }
 
-void print_text(const std::string& file, const StoreContents& c, const StoreRow* picked) {
+void print_header(const std::string& file, const StoreContents& c) {
   fmt::print("store    {} (longrope {}, {}, seed {})\n", file, c.header.program_version, c.header.created_utc,
              c.header.seed);
+}
+
+void print_stage(const StoreContents& c, const StoreRow* picked) {
   fmt::print("model    {} {}, {} parameters, rotary_dim {}, theta {:g}, trained on {} tokens\n", c.header.model.name,
              c.header.model.architecture, c.header.model.parameters, c.header.model.rotary_dim, c.header.model.theta,
              c.header.model.original_length);
@@ -152,10 +163,9 @@ void print_text(const std::string& file, const StoreContents& c, const StoreRow*
     return;
   }
   fmt::print("\n{:<10}  {:>10}\n", "baseline", "PPL");
-  for (std::size_t i = 0;
-       i < c.rows.size() && c.rows[i].candidate.generation < 0 && i < std::size(search::kBaselineNames); ++i) {
-    fmt::print("{:<10}  {:>10.4f}\n", search::kBaselineNames[i], c.rows[i].result.first());
-  }
+  const std::vector<std::string> names = search::baseline_names(c.header.stage);
+  for (std::size_t i = 0; i < c.rows.size() && c.rows[i].candidate.generation < 0 && i < names.size(); ++i)
+    fmt::print("{:<10}  {:>10.4f}\n", names[i], c.rows[i].result.first());
   fmt::print("\n{:>10}  {:>11}  {:>10}  {:>8}  {:>8}  {:>8}\n", "generation", "evaluations", "best PPL", "best id",
              "cost", "seconds");
   for (const search::StoreGeneration& g : c.generations) {
@@ -175,26 +185,37 @@ void print_text(const std::string& file, const StoreContents& c, const StoreRow*
 int run_inspect(const std::vector<std::string>& arguments) {
   po::options_description options("Options");
   options.add_options()("store", po::value<std::string>(), "HDF5 store of a search")(
+      "stage", po::value<std::string>(), "one stage of several (default: all of them)")(
       "pick", po::value<std::string>(),
-      "one point of the frontier: best, knee, short:X% or ppl@N<=X% (best first objective whose PPL at the shortest, "
+      "one point of the frontier: best, knee, mean, short:X% or ppl@N<=X% (best first objective whose PPL at the "
+      "shortest, "
       "or at "
       "that, length is at most X percent above the unscaled model's)")("json",
                                                                        "print one JSON document instead of text");
   po::variables_map values;
-  if (!parse_options("Usage: longrope inspect --store FILE [--pick RULE] [--json]", options, arguments, values))
+  if (!parse_options("Usage: longrope inspect --store FILE [--stage NAME] [--pick RULE] [--json]", options, arguments,
+                     values))
     return kDone;
   const std::string file = require_option(values, "store");
-  const StoreContents contents = search::read_store(file);
+  const std::string name = values.count("stage") != 0 ? values["stage"].as<std::string>() : "";
+  std::vector<StoreContents> stages;
+  if (name.empty()) {
+    stages = search::read_stages(file);
+  } else {
+    stages.push_back(search::read_store(file, name));
+  }
+  const StoreContents& selected = stages[search::longest_stage(stages)];
   const StoreRow* picked = nullptr;
   if (values.count("pick") != 0) {
-    const std::int64_t id = search::pick_from_frontier(contents, values["pick"].as<std::string>());
-    picked = &contents.rows[static_cast<std::size_t>(id)];
+    const std::int64_t id = search::pick_from_frontier(selected, values["pick"].as<std::string>());
+    picked = &selected.rows[static_cast<std::size_t>(id)];
   }
   if (values.count("json") != 0) {
-    std::cout << to_json(file, contents, picked).dump(1) << "\n";
-  } else {
-    print_text(file, contents, picked);
+    std::cout << to_json(file, stages, selected, picked).dump(1) << "\n";
+    return kDone;
   }
+  print_header(file, stages.front());
+  for (const StoreContents& stage : stages) print_stage(stage, &stage == &selected ? picked : nullptr);
   return kDone;
 }
 

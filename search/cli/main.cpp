@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <iterator>
 #include <new>
 
 #include "kernels/error.hpp"
@@ -20,16 +21,27 @@ struct Command {
 constexpr Command kCommands[] = {
     {"evaluate", "perplexity under one or more RoPE scalings", longrope::cli::run_evaluate},
     {"search", "find the best rescale factors for a target length", longrope::cli::run_search},
+    {"progressive", "the stages of a job file in order, with fine-tuning between them", longrope::cli::run_progressive},
+    {"repair", "a second table for short context on an extended model", longrope::cli::run_repair},
     {"export", "write a table into an engine's format", longrope::cli::run_export},
     {"inspect", "show what a store holds", longrope::cli::run_inspect},
 };
+
+/// "evaluate, search or export"
+std::string command_names() {
+  std::string names;
+  const std::size_t count = std::size(kCommands);
+  for (std::size_t i = 0; i < count; ++i)
+    names += fmt::format("{}{}", i == 0 ? "" : i + 1 == count ? " or " : ", ", kCommands[i].name);
+  return names;
+}
 
 std::string usage() {
   std::string text =
       "longrope " LONGROPE_VERSION
       ": finds RoPE rescale factors that extend the context of a pretrained language model\n\nUsage: longrope COMMAND "
       "[options]\n\nCommands:\n";
-  for (const Command& command : kCommands) text += fmt::format("  {:<10} {}\n", command.name, command.summary);
+  for (const Command& command : kCommands) text += fmt::format("  {:<12} {}\n", command.name, command.summary);
   return text +
          "\n`longrope COMMAND --help` lists a command's options with defaults and units.\n"
          "Exit codes: 0 done, 1 failed at run time, 2 wrong usage or input, 3 interrupted (resume possible).\n";
@@ -46,8 +58,7 @@ int fail(const std::string& message, int code) {
 
 int dispatch(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
-    throw longrope::InputError(
-        "[usage] a command is missing: evaluate, search, export or inspect (see longrope --help)");
+    throw longrope::InputError(fmt::format("[usage] a command is missing: {} (see longrope --help)", command_names()));
   }
   const std::string& name = arguments.front();
   if (name == "--help" || name == "help") {
@@ -61,8 +72,8 @@ int dispatch(const std::vector<std::string>& arguments) {
   for (const Command& command : kCommands) {
     if (name == command.name) return command.run({arguments.begin() + 1, arguments.end()});
   }
-  throw longrope::InputError(fmt::format(
-      "[usage] the command must be evaluate, search, export or inspect but got \"{}\" (see longrope --help)", name));
+  throw longrope::InputError(
+      fmt::format("[usage] the command must be {} but got \"{}\" (see longrope --help)", command_names(), name));
 }
 
 }  // namespace

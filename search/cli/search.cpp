@@ -1,107 +1,18 @@
 // `longrope search`: one stage, written to a store as it goes, resumable.
-#include <fmt/chrono.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
-#include <chrono>
-#include <filesystem>
 #include <iostream>
-#include <memory>
 #include <nlohmann/json.hpp>
 
-#include "kernels/error.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/search_options.hpp"
 #include "search/cli/search_report.hpp"
 #include "search/cli/session.hpp"
-#include "search/holdout.hpp"
-#include "search/perplexity_evaluator.hpp"
-#include "search/search_driver.hpp"
+#include "search/cli/stage_setup.hpp"
+#include "search/make_space.hpp"
 
 namespace longrope::cli {
-namespace {
-
-using search::StageProgress;
-
-search::StoreCorpus describe_corpus(const model::Corpus& corpus, const model::Protocol& protocol,
-                                    const search::PerplexityEvaluator& evaluator) {
-  search::StoreCorpus stored;
-  stored.sources = fmt::format("{}", fmt::join(corpus.sources, "\n"));
-  stored.protocol = protocol.to_string();
-  stored.tokens_sha256 = evaluator.tokens_sha256();
-  for (const model::Document& document : corpus.documents) {
-    stored.document_names.push_back(document.name);
-    stored.document_tokens.push_back(std::ssize(document.tokens));
-  }
-  for (const model::Window& window : evaluator.windows()) {
-    stored.window_document.push_back(window.document);
-    stored.window_first_token.push_back(window.first_token);
-    stored.window_length.push_back(window.length);
-  }
-  return stored;
-}
-
-search::StoreHeader make_header(const Session& session, const search::PerplexityEvaluator& evaluator) {
-  const model::ModelConfig& config = session.transformer().config();
-  search::StoreHeader header;
-  header.program_version = LONGROPE_VERSION;
-  header.created_utc = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
-                                   fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
-  header.model.name = std::filesystem::absolute(session.model_directory()).lexically_normal().string();
-  header.model.architecture = config.architecture;
-  header.model.config_sha256 = config.sha256;
-  header.model.weights_sha256 = session.transformer().weights_sha256();
-  header.model.parameters = session.transformer().parameters();
-  header.model.rotary_dim = config.rope.rotary_dim;
-  header.model.original_length = config.rope.original_length;
-  header.model.theta = config.rope.theta;
-  header.corpus = describe_corpus(session.corpus(), session.protocol(), evaluator);
-  return header;
-}
-
-/// What decides the result besides model, text and the other stored attributes. Only what is not the default, so that
-/// stores from before an option existed can be continued.
-std::string options_json(const SearchArguments& arguments, const Session& session, const search::Space& space) {
-  nlohmann::ordered_json options{{"numerics", session.numerics()},
-                                 {"start_tokens", arguments.start_tokens},
-                                 {"attention_factor", space.attention_factor}};
-  for (const auto& [key, value] : arguments.space.stored()) options[key] = value;
-  if (arguments.racing) options["racing"] = *arguments.racing;
-  // auto keeps the end of its budget for start tokens: with another budget it would be another search.
-  if (arguments.strategy == "auto" && space.search_start_tokens) options["planned_budget"] = arguments.budget;
-  return options.dump();
-}
-
-/// The held-out text and what scores it.
-struct Holdout {
-  model::Corpus corpus;
-  std::unique_ptr<search::PerplexityEvaluator> evaluator;
-};
-
-Holdout read_holdout(const SearchArguments& arguments, const Session& session,
-                     const search::PerplexityEvaluator& evaluator) {
-  Holdout holdout;
-  const model::ModelConfig& config = session.transformer().config();
-  holdout.corpus =
-      arguments.holdout_tokens.empty()
-          ? model::read_text(session.model_directory(), {arguments.holdout_text.begin(), arguments.holdout_text.end()},
-                             config.vocabulary, config.bos_token_id)
-          : model::read_tokens(session.model_directory(), arguments.holdout_tokens, config.vocabulary,
-                               config.bos_token_id);
-  const std::int64_t count = arguments.holdout_windows > 0 ? arguments.holdout_windows : session.window_count();
-  std::vector<model::Window> windows;
-  try {
-    windows = search::make_objective_windows(holdout.corpus, session.protocol(), arguments.objectives, count);
-  } catch (const InputError& error) {
-    throw InputError(fmt::format("[--holdout-windows] the held-out text does not give them: {}", error.what()));
-  }
-  search::require_new_text(session.corpus(), evaluator.windows(), holdout.corpus, windows);
-  holdout.evaluator = std::make_unique<search::PerplexityEvaluator>(session.lanes(), holdout.corpus, windows,
-                                                                    session.rotation_precision());
-  return holdout;
-}
-
-}  // namespace
 
 int run_search(const std::vector<std::string>& texts) {
   po::options_description all;
@@ -113,51 +24,19 @@ int run_search(const std::vector<std::string>& texts) {
   }
   const SearchArguments arguments = parse_search(values);
   const Session session(values, arguments.target_length, kTablesOfAStep);
-  const search::PerplexityEvaluator evaluator(
-      session.lanes(), session.corpus(),
-      search::make_objective_windows(session.corpus(), session.protocol(), arguments.objectives,
-                                     session.window_count()),
-      session.rotation_precision());
-  Holdout holdout;
-  if (arguments.has_holdout()) holdout = read_holdout(arguments, session, evaluator);
-
-  search::StageOptions stage;
-  stage.store = arguments.store;
-  stage.resume = arguments.resume;
-  stage.strategy = arguments.strategy;
-  stage.budget = arguments.budget;
-  stage.objectives = arguments.objectives;
-  stage.racing = arguments.racing;
-  stage.patience = arguments.patience;
-  stage.holdout = holdout.evaluator.get();
-  stage.space = search::make_space(session.transformer().config(), arguments.target_length, arguments.space);
-  stage.header = make_header(session, evaluator);
-  stage.header.command_line = fmt::format("longrope search {}", fmt::join(texts, " "));
-  stage.header.seed = arguments.seed;
-  if (holdout.evaluator)
-    stage.header.holdout = {describe_corpus(holdout.corpus, session.protocol(), *holdout.evaluator), {}, ""};
-  search::StoreStage& stored = stage.header.stage;
-  stored.target_length = arguments.target_length;
-  stored.strategy = stage.strategy;
-  stored.budget = stage.budget;
-  stored.objectives = search::to_string(stage.objectives);
-  stored.base = arguments.space.base;
-  stored.base_factors = stage.space.base_factors;
-  stored.options = options_json(arguments, session, stage.space);
-  stored.status = "running";
-  install_stop_signals();
-  stage.stop = &stop_requested();
-  Display display(fmt::format("searching {} factors for {} tokens (s = {:g}) with {}, {} windows, into {}",
-                              stage.space.geometry.pairs(), arguments.target_length, stage.space.scale, stage.strategy,
-                              evaluator.windows().size(), stage.store.string()));
-  stage.on_task = [&](const StageProgress& p) { display.task(p); };
-  stage.on_generation = [&](const StageProgress& p) { display.generation(p); };
-  const search::StageResult result = search::run_stage(session.transformer().config(), evaluator, stage);
-  live_line("");
+  const search::Space space =
+      search::make_space(session.transformer().config(), arguments.target_length, arguments.space);
+  PreparedStage stage =
+      prepare_stage(arguments, session, {"main", 0, fmt::format("longrope search {}", fmt::join(texts, " "))}, space);
+  const search::StageResult result =
+      run_prepared(session, stage,
+                   fmt::format("searching {} factors for {} tokens (s = {:g}) with {}, {} windows, into {}",
+                               space.geometry.pairs(), arguments.target_length, space.scale, arguments.strategy,
+                               stage.evaluator->windows().size(), arguments.store));
   if (arguments.json) {
-    std::cout << search_json(stage, result).dump(1) << "\n";
+    std::cout << search_json(stage.options, result).dump(1) << "\n";
   } else {
-    print_search_summary(stage, result);
+    print_search_summary(stage.options, result);
   }
   if (result.interrupted()) {
     fmt::print(stderr, "longrope: [search] interrupted; the store is complete, --resume continues it\n");

@@ -36,7 +36,7 @@ std::int64_t default_budget(const std::string& strategy) {
   return strategy == "piece-ga" ? 128 + 80 * 64 : 64 + 40 * 32;
 }
 
-std::optional<double> parse_number(const std::string& text) {
+std::optional<double> number_of(const std::string& text) {
   double value = 0.0;
   const auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (code != std::errc() || stop != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
@@ -55,7 +55,7 @@ void parse_factors(const std::string& text, search::SpaceOptions& space) {
         fmt::format("[--factors] must be one of monotone, tolerant[:TOLERANCE], free but got \"{}\"", text));
   space.monotonicity = search::Monotonicity::tolerant;
   if (colon == std::string::npos) return;
-  const std::optional<double> tolerance = parse_number(text.substr(colon + 1));
+  const std::optional<double> tolerance = number_of(text.substr(colon + 1));
   if (!tolerance || !(*tolerance >= 0.0))
     throw InputError(
         fmt::format("[--factors] the tolerance must be a number from 0 but got \"{}\"", text.substr(colon + 1)));
@@ -67,7 +67,7 @@ void parse_critical(const std::string& text, search::SpaceOptions& space) {
     space.critical = text == "computed" ? search::CriticalDimension::computed : search::CriticalDimension::searched;
     return;
   }
-  const std::optional<double> number = parse_number(text);
+  const std::optional<double> number = number_of(text);
   if (!number)
     throw InputError(
         fmt::format("[--critical-dimension] must be computed, searched or a pair index but got \"{}\"", text));
@@ -89,7 +89,7 @@ std::optional<double> parse_racing(const std::string& text, const std::string& s
   if (text == "auto") return is_baseline(strategy) ? std::nullopt : std::optional(kDefaultConfidence);
   if (text == "on") return kDefaultConfidence;
   if (text == "off") return std::nullopt;
-  const std::optional<double> confidence = parse_number(text);
+  const std::optional<double> confidence = number_of(text);
   if (!confidence || !(*confidence > 0.5 && *confidence < 1.0)) {
     throw InputError(
         fmt::format("[--racing] must be off, on, auto or a confidence above 0.5 and below 1 but got \"{}\"", text));
@@ -161,7 +161,7 @@ po::options_description search_options() {
   return options;
 }
 
-SearchArguments parse_search(const po::variables_map& values) {
+SearchArguments parse_search(const po::variables_map& values, bool store_may_exist) {
   SearchArguments arguments;
   arguments.target_length = parse_integer("target-length", require_option(values, "target-length"), 2, kMaxLength);
   arguments.store = require_option(values, "store");
@@ -205,7 +205,7 @@ SearchArguments parse_search(const po::variables_map& values) {
   }
   parse_holdout(values, arguments);
   std::error_code error;
-  if (!arguments.resume && std::filesystem::exists(arguments.store, error)) {
+  if (!store_may_exist && !arguments.resume && std::filesystem::exists(arguments.store, error)) {
     throw InputError(
         fmt::format("[--store] {} exists already (--resume continues it; or choose another path)", arguments.store));
   }

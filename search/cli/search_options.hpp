@@ -33,7 +33,7 @@ struct SearchArguments {
 
 po::options_description search_options();
 
-/// Reads no file but checks that the store may be made. Throws InputError naming the option.
-SearchArguments parse_search(const po::variables_map& values);
+/// Reads no file but checks that the store may be made, unless it may exist. Throws InputError naming the option.
+SearchArguments parse_search(const po::variables_map& values, bool store_may_exist = false);
 
 }  // namespace longrope::cli

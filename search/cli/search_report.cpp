@@ -131,9 +131,9 @@ Json search_json(const search::StageOptions& options, const search::StageResult&
                   {"ppl", best.id < 0 ? std::nan("") : result.best.result.first()},
                   {"objectives", values_json(result.best.result.objectives, options.objectives)}};
   Json baselines;
+  const std::vector<std::string> names = search::baseline_names(options.header.stage);
   for (std::size_t i = 0; i < search::kBaselineCandidates || i < result.baselines.size(); ++i) {
-    baselines[search::kBaselineNames[i]] =
-        i < result.baselines.size() ? result.baselines[i].result.first() : std::nan("");
+    baselines[names[i]] = i < result.baselines.size() ? result.baselines[i].result.first() : std::nan("");
   }
   root["baselines"] = baselines;
   root["evaluations"] = result.evaluations;
@@ -169,19 +169,20 @@ void print_search_summary(const search::StageOptions& options, const search::Sta
     fmt::print("  {:>10}", several ? objective.to_string() : "PPL");
   fmt::print("  {:>8}\n", "gain");
   double best_baseline = std::nan("");
+  const std::vector<std::string> names = search::baseline_names(options.header.stage);
   for (std::size_t i = 0; i < result.baselines.size(); ++i) {
     const std::vector<double>& values = result.baselines[i].result.objectives;
     if (i < search::kBaselineCandidates && !(values[0] >= best_baseline) && std::isfinite(values[0]))
       best_baseline = values[0];
-    fmt::print("{:<10}", search::kBaselineNames[i]);
+    fmt::print("{:<10}", names[i]);
     for (const double value : values) fmt::print("  {:>10.4f}", value);
     fmt::print("\n");
   }
   if (best.id >= 0) {
     fmt::print("{:<10}", "searched");
     for (const double value : result.best.result.objectives) fmt::print("  {:>10.4f}", value);
-    fmt::print("  {:>7.2f}%  over the best of pi, ntk and yarn\n",
-               100.0 * (best_baseline - result.best.result.first()) / best_baseline);
+    fmt::print("  {:>7.2f}%  over the best of {}, {} and {}\n",
+               100.0 * (best_baseline - result.best.result.first()) / best_baseline, names[0], names[1], names[2]);
   }
   fmt::print("\n{} evaluations in {} ({:.1f} full evaluations of cost, baselines included); {}\n", result.evaluations,
              format_duration(result.elapsed_s), result.cost_full_evaluations, stop_reason_text(result.stop_reason));

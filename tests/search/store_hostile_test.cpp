@@ -95,6 +95,16 @@ TEST_CASE("a store cut short or with changed bytes is read or refused, never mor
     }
     writer.finish("done", {{"main", {1.0, 2.0}, {1.0, 1.5}, 1.19, 2048, 256}});
   }
+  {
+    StoreHeader second = make_header();
+    second.stage.name = "repair";
+    second.stage.index = 1;
+    second.stage.baselines = "long,identity,half";
+    second.stage.original_objectives = {3.5};
+    StoreWriter writer = StoreWriter::add_stage(file, second);
+    writer.append({make_row(0, 0), make_row(1, 0)}, make_generation(0, 2), "state");
+    writer.finish("done", {{"repair", {1.0, 2.0}, {1.0, 1.5}, 1.19, 2048, 256, 1.1, 4, 2, 256}});
+  }
   const std::string whole = read_bytes(file);
   const auto damaged = directory / "damaged.h5";
   const auto attempt = [&](const std::string& bytes) {
