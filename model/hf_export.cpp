@@ -32,6 +32,10 @@ std::string exported_config(const HfExportOptions& options, const ModelConfig& c
   const ExportTables& tables = options.tables;
   const std::vector<double>& long_factor = tables.long_table.factors;
   const std::vector<double>& short_factor = tables.short_table.factors;
+  // transformers v4 leaves Mistral's head_dim null, and its longrope multiplies it.
+  if (config.model_type == "mistral" && (!root.contains("head_dim") || root["head_dim"].is_null())) {
+    root["head_dim"] = config.head_dim;
+  }
   root["max_position_embeddings"] = tables.target_length;
   root["original_max_position_embeddings"] = g.original_length;
   root["rope_theta"] = g.theta;

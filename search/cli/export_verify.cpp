@@ -142,32 +142,41 @@ std::vector<VerifiedRow> verify_nll(const ExportFormat& format, const model::Exp
 
 std::vector<VerifiedRow> verify_engine(const EngineOptions& engine, const ExportFormat& format, const Session& session,
                                        const std::string& out, const std::vector<std::int64_t>& lengths) {
-  const model::ExportTables applied = format.applied();
-  std::vector<VerifiedRow> rows;
+  Json request{{"model", fs::absolute(out).string()}, {"lengths", Json::array()}};
   for (const std::int64_t length : lengths) {
-    const auto windows = model::make_windows(session.corpus(), session.protocol(), length, session.window_count());
-    Json request{{"model", fs::absolute(out).string()}, {"length", length}, {"windows", Json::array()}};
-    for (const model::Window& window : windows) {
-      request["windows"].push_back(
+    Json windows = Json::array();
+    for (const model::Window& window :
+         model::make_windows(session.corpus(), session.protocol(), length, session.window_count())) {
+      windows.push_back(
           {{"tokens", model::window_tokens(session.corpus(), window)}, {"first_scored", window.first_scored}});
     }
-    const RequestFile file(request.dump());
-    const ProcessResult done = run_process(engine.python, {"-c", kEngineScript, "--run", engine.name, file.path()});
-    const Json answer = Json::parse(done.output, nullptr, false);
-    if (done.exit_code != 0 || !answer.is_object() || !answer.contains("nll_nats") || !answer.contains("engine")) {
-      throw RuntimeError(fmt::format("[--with] {} failed at length {} with exit code {} (its messages stand above)",
-                                     engine.name, length, done.exit_code));
+    request["lengths"].push_back(windows);
+  }
+  const RequestFile file(request.dump());
+  const ProcessResult done = run_process(engine.python, {"-c", kEngineScript, "--run", engine.name, file.path()});
+  const std::string failed =
+      fmt::format("[--with] {} failed with exit code {} (its messages stand above)", engine.name, done.exit_code);
+  if (done.exit_code != 0) throw RuntimeError(failed);
+  const model::ExportTables applied = format.applied();
+  std::vector<VerifiedRow> rows;
+  try {
+    const Json answer = Json::parse(done.output);
+    for (std::size_t i = 0; i < lengths.size(); ++i) {
+      const Json& result = answer.at("results").at(i);
+      rows.push_back({answer.at("engine").get<std::string>(), lengths[i], 0.0,
+                      result.at("nll_nats").get<double>() / result.at("tokens").get<double>(),
+                      format.exact_weights() && session.numerics().find("/f32/") != std::string::npos});
     }
-    VerifiedRow row{answer["engine"].get<std::string>(), length, 0.0, 0.0, true};
-    row.expected_nats = mean_nats(score_table(session, active(format, applied, length), length).windows);
-    row.got_nats = answer["nll_nats"].get<double>() / answer["tokens"].get<double>();
-    row.judged = format.exact_weights() && session.numerics().find("/f32/") != std::string::npos;
+  } catch (const Json::exception&) {
+    throw RuntimeError(failed);
+  }
+  for (VerifiedRow& row : rows) {
+    row.expected_nats = mean_nats(score_table(session, active(format, applied, row.length), row.length).windows);
     const double relative = std::abs(std::expm1(row.got_nats - row.expected_nats));
     if (row.judged && !(relative <= kRelativePerplexity)) {
       throw RuntimeError(fmt::format("[--with] {} must give a perplexity of {:.6f} at {} but got {:.6f}", row.reader,
-                                     std::exp(row.expected_nats), length, std::exp(row.got_nats)));
+                                     std::exp(row.expected_nats), row.length, std::exp(row.got_nats)));
     }
-    rows.push_back(row);
   }
   return rows;
 }
