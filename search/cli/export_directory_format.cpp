@@ -36,7 +36,7 @@ class DirectoryFormat final : public ExportFormat {
     const bool phi3 = request().config.model_type == "phi3";
     return fmt::format(
         "| engine | setting | table |\n|---|---|---|\n"
-        "| transformers v4, v5 | a forward pass that reaches beyond position {0} | long, for the whole batch |\n"
+        "| transformers v4, v5 | a forward pass over a sequence longer than {0} tokens | long, for the whole batch |\n"
         "| transformers v4, v5 | any other forward pass | short |\n"
         "| vLLM | `--max-model-len` above {0} | long, for every request |\n"
         "| vLLM | `--max-model-len` up to {0}, or **not given** | short |\n"

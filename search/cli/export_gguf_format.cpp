@@ -52,6 +52,9 @@ class GgufFormat final : public ExportFormat {
           "number\n"
           "of tensors\".\n";
     }
+    if (export_.architecture() == "minicpm") {
+      text += "llama.cpp's builds from 2025-12-16 to 2026-03-29 do not load these tensors for architecture minicpm.\n";
+    }
     if (export_.rewrites_qwen2()) {
       text +=
           "\nllama.cpp's graph of Qwen2 takes no factors, so this is the same model as architecture llama: keys "

@@ -173,6 +173,31 @@ def in_llama_cpp(program, checks, directory, shared, python):
             checks.true(("long table", original) in measured, f"{label} {mode}: measured at {original}", "long table", measured)
 
 
+def corners_in_llama_cpp(program, checks, directory, python):
+    def rows_of(label, length, *extra):
+        tokens = rc.write_raw(directory / f"{label}.u16", rc.random_documents(8, 320, [3 * TARGET])[0])
+        found = program.json("export", "--to", "gguf", "--gguf", directory / f"{label}.gguf", "--model", directory / label, "--rope", "yarn",
+                             "--target-length", TARGET, "--mode", "switch", "--out", directory / f"{label}-corner.gguf", "--with", "llama.cpp",
+                             "--python", python, "--tokens", tokens, "--protocol", "half", "--windows", 2, "--precision", "f32", "--backend",
+                             "cpu", "--length", length, "--json", *extra)
+        return [row for row in found["verified"] if row["reader"].startswith("llama.cpp")], found
+
+    # A context of the original length 64 is padded to 256 there, so that the long table is used: as the warning says.
+    source = rc.make_checkpoint(directory / "padded", seed=120, max_positions=64)
+    gguf_maker.make(source, directory / "padded.gguf")
+    rows, found = rows_of("padded", 64)
+    checks.true(any("a context of 64 counts as 256" in w for w in found["warnings"]), "padded: warning", "64 counts as 256", found["warnings"])
+    if checks.equal([(row["length"], row["judged"]) for row in rows], [(64, True)], "padded: compared with llama.cpp"):
+        checks.close(rows[0]["got_nats"], rows[0]["expected_nats"], 1e-5, "padded: NLL of the long table")
+        by_table = {row["table"]: row["ppl"] for row in found["measured"]}
+        apart = abs(np.log(by_table["long table"] / by_table["short table"]))
+        checks.true(apart > 1e-3, "padded: the two tables", "differ, or this proves nothing", apart)
+    # Quantised rows of a Qwen2 in llama's order: the same model up to Q8_0.
+    rows, _ = rows_of("qwen2-q8", TARGET)
+    if checks.equal([(row["length"], row["judged"]) for row in rows], [(TARGET, False)], "quantised: compared, not judged"):
+        checks.close(rows[0]["got_nats"], rows[0]["expected_nats"], 0.01, "quantised: NLL in llama.cpp")
+
+
 def test(program, checks, directory, arguments):
     structure(program, checks, directory)
     refusals(program, checks, directory)
@@ -181,6 +206,7 @@ def test(program, checks, directory, arguments):
         print("skipped: llama.cpp, no Python here has llama_cpp (pip install llama-cpp-python; LONGROPE_ENGINE_PYTHON names it)")
     else:
         in_llama_cpp(program, checks, directory, arguments.shared, python)
+        corners_in_llama_cpp(program, checks, directory, python)
 
 
 if __name__ == "__main__":
