@@ -18,13 +18,13 @@ const char* rope_key(OverrideEngine engine) {
   return engine == OverrideEngine::vllm ? "rope_parameters" : "rope_scaling";
 }
 
+}  // namespace
+
 std::string shell_quoted(const std::string& text) {
   std::string quoted = "'";
   for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return quoted + "'";
 }
-
-}  // namespace
 
 std::vector<std::string> check_overrides(OverrideEngine engine, const ExportTables& tables, const ModelConfig& config) {
   const bool vllm = engine == OverrideEngine::vllm;

@@ -26,6 +26,9 @@ std::string override_json(OverrideEngine engine, const ExportTables& tables, con
 std::string serve_command(OverrideEngine engine, const std::string& json, const std::filesystem::path& model_directory,
                           std::int64_t target_length);
 
+/// `text` as one word of a POSIX shell.
+std::string shell_quoted(const std::string& text);
+
 /// What override_json wrote, read back. `where` begins messages. Throws InputError.
 ExportTables read_override_json(OverrideEngine engine, const std::string& text, const std::string& where,
                                 const ModelConfig& config);

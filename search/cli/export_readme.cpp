@@ -6,15 +6,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/engine_overrides.hpp"
+
 namespace longrope::cli {
 namespace {
 
 std::string shell_word(const std::string& word) {
   const std::string plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+:,./#@%";
   if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
-  std::string quoted = "'";
-  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
+  return model::shell_quoted(word);
 }
 
 std::string command_line(const std::vector<std::string>& arguments) {

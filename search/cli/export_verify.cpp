@@ -1,6 +1,7 @@
 #include "search/cli/export_verify.hpp"
 
 #include <fmt/core.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -64,10 +65,13 @@ void compare(const std::string& name, const model::RopeTable& expected, const mo
 class RequestFile {
  public:
   explicit RequestFile(const std::string& text)
-      : path_(fs::temp_directory_path() / fmt::format("longrope-engine-{}.json", ::getpid())) {
+      : path_((fs::temp_directory_path() / "longrope-engine-XXXXXX").string()) {
+    const int descriptor = ::mkstemp(path_.data());
+    if (descriptor < 0) throw RuntimeError(fmt::format("[{}] cannot be made", path_));
+    ::close(descriptor);
     std::ofstream file(path_, std::ios::binary);
     file << text;
-    if (!file.flush()) throw RuntimeError(fmt::format("[{}] cannot be written", path_.string()));
+    if (!file.flush()) throw RuntimeError(fmt::format("[{}] cannot be written", path_));
   }
   ~RequestFile() {
     std::error_code ignored;
@@ -75,10 +79,10 @@ class RequestFile {
   }
   RequestFile(const RequestFile&) = delete;
   RequestFile& operator=(const RequestFile&) = delete;
-  std::string path() const { return path_.string(); }
+  const std::string& path() const { return path_; }
 
  private:
-  fs::path path_;
+  std::string path_;
 };
 
 }  // namespace
