@@ -5,8 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "kernels/error.hpp"
 
@@ -14,6 +16,9 @@ namespace longrope::model {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::size_t kGatheredBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxWriteBytes = std::size_t{64} << 20;  // a signal is answered between two of these
 
 /// `target` without a trailing slash, made absolute.
 fs::path normalised(const fs::path& target) {
@@ -53,30 +58,72 @@ void sync_path(const fs::path& path) {
     throw RuntimeError(fmt::format("[{}] fsync failed: {}", path.string(), std::strerror(code)));
 }
 
-void write_new_file(const fs::path& file, const std::string& bytes) {
-  const fs::path target = normalised(file);
-  require_absent(target);
-  const fs::path temporary = temporary_beside(target);
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0) fail(target, "be written", errno);
-  std::size_t written = 0;
-  int code = 0;
-  while (written < bytes.size() && code == 0) {
-    const ssize_t count = ::write(fd, bytes.data() + written, bytes.size() - written);
+NewFile::NewFile(const fs::path& target) : target_(normalised(target)), temporary_(temporary_beside(target_)) {
+  require_absent(target_);
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail(target_, "be written", errno);
+}
+
+NewFile::~NewFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void NewFile::write(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(descriptor_, bytes.data(), std::min(bytes.size(), kMaxWriteBytes));
     if (count > 0) {
-      written += static_cast<std::size_t>(count);
+      bytes.remove_prefix(static_cast<std::size_t>(count));
     } else if (errno != EINTR) {
-      code = errno;
+      fail(target_, "be written", errno);
     }
   }
-  if (code == 0 && ::fsync(fd) != 0) code = errno;
-  if (::close(fd) != 0 && code == 0) code = errno;
-  if (code == 0 && ::rename(temporary.c_str(), target.c_str()) != 0) code = errno;
-  if (code != 0) {
-    ::unlink(temporary.c_str());
-    fail(target, "be written", code);
+}
+
+void NewFile::append(std::string_view bytes) {
+  size_ += static_cast<std::int64_t>(bytes.size());
+  if (gathered_.size() + bytes.size() <= kGatheredBytes) {
+    gathered_ += bytes;
+    return;
   }
-  sync_path(target.parent_path());
+  write(gathered_);
+  gathered_.clear();
+  if (bytes.size() >= kGatheredBytes) {
+    write(bytes);
+  } else {
+    gathered_ = bytes;
+  }
+}
+
+void NewFile::commit() {
+  write(gathered_);
+  gathered_.clear();
+  if (::fsync(descriptor_) != 0) fail(target_, "be written", errno);
+  if (::close(std::exchange(descriptor_, -1)) != 0) fail(target_, "be written", errno);
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(target_, "be written", errno);
+  temporary_.clear();
+  sync_path(target_.parent_path());
+}
+
+void write_new_file(const fs::path& file, const std::string& bytes) {
+  NewFile target(file);
+  target.append(bytes);
+  target.commit();
+}
+
+FileWithReadme::FileWithReadme(const fs::path& target, const std::string& readme)
+    : readme_path_(normalised(target).string() + ".README.md"), main_(target), readme_(readme_path_) {
+  readme_.append(readme);
+}
+
+void FileWithReadme::commit() {
+  readme_.commit();
+  try {
+    main_.commit();
+  } catch (...) {
+    ::unlink(readme_path_.c_str());
+    throw;
+  }
 }
 
 NewDirectory::NewDirectory(const fs::path& target)

@@ -1,8 +1,10 @@
 // Nothing is written half: a temporary name beside the target, fsync, rename.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace longrope::model {
 
@@ -12,6 +14,46 @@ void sync_path(const std::filesystem::path& path);
 /// Writes `bytes` to `file` whole or not at all; refuses to replace. Throws InputError if `file` exists or its
 /// directory cannot be written, RuntimeError if the disk fails.
 void write_new_file(const std::filesystem::path& file, const std::string& bytes);
+
+/// A file that is written piece by piece and appears under its final name, complete, at commit(), or never.
+class NewFile {
+ public:
+  /// Throws InputError if `target` exists or its directory cannot be written.
+  explicit NewFile(const std::filesystem::path& target);
+  ~NewFile();
+  NewFile(const NewFile&) = delete;
+  NewFile& operator=(const NewFile&) = delete;
+
+  /// Appends; small pieces are gathered. Throws RuntimeError if the disk fails.
+  void append(std::string_view bytes);
+  std::int64_t size() const { return size_; }
+  /// Flushes to the disk and renames. Throws RuntimeError; nothing is left then.
+  void commit();
+
+ private:
+  void write(std::string_view bytes);
+
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;
+  std::string gathered_;
+  std::int64_t size_ = 0;
+  int descriptor_ = -1;
+};
+
+/// A file and FILE.README.md beside it: both, or neither.
+class FileWithReadme {
+ public:
+  /// Throws InputError if one of them exists or their directory cannot be written.
+  FileWithReadme(const std::filesystem::path& target, const std::string& readme);
+
+  NewFile& main() { return main_; }
+  void commit();
+
+ private:
+  std::filesystem::path readme_path_;
+  NewFile main_;
+  NewFile readme_;
+};
 
 /// A directory that appears under its final name, complete, at commit(), or never.
 class NewDirectory {

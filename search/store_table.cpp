@@ -82,6 +82,14 @@ StoreTable choose_table(const std::filesystem::path& file, const std::string& na
   throw InputError(fmt::format("[store] {} has the tables {} but got \"{}\"", file.string(), names, name));
 }
 
+std::optional<StoreTable> repaired_table(const std::filesystem::path& file) {
+  std::optional<StoreTable> pair;
+  for (const StoreTable& table : read_store_tables(file)) {
+    if (table.has_short() && (!pair || table.target_length >= pair->target_length)) pair = table;
+  }
+  return pair;
+}
+
 StoreTable longest_table(const std::filesystem::path& file) {
   const std::vector<StoreTable> tables = read_store_tables(file);
   const StoreTable* chosen = nullptr;

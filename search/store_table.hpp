@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "model/rope_spec.hpp"
@@ -23,6 +24,8 @@ StoredChoice choose_from_store(const std::string& argument);
 /// The tables that a store ends with, /tables/NAME; "": the pair of the last repair where there is one, else the table
 /// for the longest context. Throws InputError: unreadable store, another name, no table yet.
 StoreTable choose_table(const std::filesystem::path& file, const std::string& name = "");
+/// The pair of the last repair; nothing where there is none. Throws InputError: unreadable store.
+std::optional<StoreTable> repaired_table(const std::filesystem::path& file);
 /// What a repair starts from: of the tables that are no pair, the one for the longest context, the latest in name
 /// order. Throws InputError: unreadable store, no such table yet.
 StoreTable longest_table(const std::filesystem::path& file);

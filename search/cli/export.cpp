@@ -1,126 +1,174 @@
-// `longrope export`: a table into an engine's format.
+// `longrope export`: a table into an engine's format, with a README that says what it does there, measured and
+// verified.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "kernels/error.hpp"
-#include "model/atomic_file.hpp"
-#include "model/hf_export.hpp"
-#include "model/model_config.hpp"
-#include "model/rope_spec.hpp"
 #include "search/cli/command.hpp"
-#include "search/store_table.hpp"
+#include "search/cli/export_choice.hpp"
+#include "search/cli/export_format.hpp"
+#include "search/cli/export_measure.hpp"
+#include "search/cli/export_readme.hpp"
+#include "search/cli/export_verify.hpp"
+#include "search/cli/session.hpp"
 
 namespace longrope::cli {
 namespace {
 
-/// The table to export and the length it was made for.
-struct Choice {
-  model::RopeTable table;
-  std::int64_t target_length = 0;
+using Json = nlohmann::ordered_json;
+constexpr std::int64_t kMaxLength = std::int64_t{1} << 32;
+
+/// Everything --json prints.
+struct Report {
+  std::string format;
+  std::string out;
+  std::vector<std::string> warnings;
+  std::optional<Measurement> measurement;
+  bool tables_verified = false;
+  std::vector<VerifiedRow> verified;
 };
 
-std::int64_t target_of(const po::variables_map& values, const model::RopeSpec* spec, const model::ModelConfig& config) {
-  if (values.count("target-length") != 0) {
-    return parse_integer("target-length", values["target-length"].as<std::string>(), 2, std::int64_t{1} << 32);
-  }
-  if (spec != nullptr) {
-    if (const auto it = spec->options.find("target_length"); it != spec->options.end())
-      return static_cast<std::int64_t>(it->second);
-    if (const auto it = spec->options.find("factor"); it != spec->options.end()) {
-      return std::llround(it->second * static_cast<double>(config.rope.original_length));
+Json to_json(const Report& report) {
+  Json root{{"format", report.format}, {"out", report.out}, {"warnings", report.warnings}};
+  if (report.measurement) {
+    Json rows = Json::array();
+    for (const MeasuredRow& row : report.measurement->rows) {
+      rows.push_back({{"length", row.length},
+                      {"table", row.table},
+                      {"ppl", row.result.first()},
+                      {"difference_nats", row.difference.nats_per_token},
+                      {"difference_standard_error", row.difference.standard_error}});
     }
+    root["protocol"] = report.measurement->protocol;
+    root["measured"] = rows;
   }
-  throw InputError("[usage] --target-length is missing: the context the table is for, in tokens");
+  root["tables_verified"] = report.tables_verified;
+  Json rows = Json::array();
+  for (const VerifiedRow& row : report.verified) {
+    rows.push_back({{"reader", row.reader},
+                    {"length", row.length},
+                    {"expected_nats", row.expected_nats},
+                    {"got_nats", row.got_nats},
+                    {"judged", row.judged}});
+  }
+  root["verified"] = rows;
+  return root;
 }
 
-Choice choose(const po::variables_map& values, const model::ModelConfig& config) {
-  const bool has_store = values.count("store") != 0;
-  if (has_store == (values.count("rope") != 0)) {
-    throw InputError(has_store ? "[usage] --store and --rope exclude each other (give one)"
-                               : "[usage] --store or --rope is missing (see --help)");
-  }
-  const std::string text =
-      has_store ? fmt::format("store:{}", values["store"].as<std::string>()) : values["rope"].as<std::string>();
-  const model::RopeSpec spec = model::RopeSpec::parse(text);
-  if (spec.method == "store" && values.count("target-length") == 0) {
-    const search::StoredChoice stored = search::choose_from_store(spec.argument);
-    return {search::resolve_rope_table(spec, config, stored.target_length), stored.target_length};
-  }
-  const std::int64_t target_length = target_of(values, &spec, config);
-  return {search::resolve_rope_table(spec, config, target_length), target_length};
-}
-
-void export_csv(const std::string& out, const model::RopeTable& table) {
-  std::string text;
-  for (const double factor : table.factors) text += fmt::format("{}\n", factor);  // shortest that reads back exactly
-  model::write_new_file(out, text);
-  if (table.start_tokens > 0) {
-    fmt::print(stderr, "longrope: [export csv] warning: the file holds the factors alone, not start_tokens={}\n",
-               table.start_tokens);
+void print_report(const Report& report) {
+  fmt::print("{}\n", report.out);
+  if (report.tables_verified) fmt::print("verified: the tables read back are those exported, to the bit\n");
+  for (const VerifiedRow& row : report.verified) {
+    fmt::print("{}: {} at {}: PPL {:.6f}, here {:.6f} (relative difference {:.1e})\n",
+               row.judged ? "verified" : "compared, not judged: the weights or the arithmetic differ", row.reader,
+               row.length, std::exp(row.got_nats), std::exp(row.expected_nats),
+               std::abs(std::expm1(row.got_nats - row.expected_nats)));
   }
 }
 
-void export_hf(const po::variables_map& values, const std::string& directory, const std::string& out,
-               const Choice& choice, const model::ModelConfig& config) {
-  const auto weights = values["weights"].as<std::string>();
-  check_choice("weights", weights, {"link", "copy", "none"});
-  const bool has_short = values.count("short") != 0;
-  const auto mode =
-      values.count("mode") != 0 ? values["mode"].as<std::string>() : std::string(has_short ? "switch" : "static");
-  check_choice("mode", mode, {"switch", "static"});
-  if (mode == "static" && has_short) throw InputError("[usage] --short needs --mode switch");
-  model::HfExportOptions options;
-  options.model_directory = directory;
-  options.out = out;
-  options.long_table = choice.table;
-  options.target_length = choice.target_length;
-  options.weights = weights == "link"   ? model::WeightsMode::link
-                    : weights == "copy" ? model::WeightsMode::copy
-                                        : model::WeightsMode::none;
-  options.short_table = choice.table;
-  if (mode == "switch") {
-    const auto spec = model::RopeSpec::parse(has_short ? values["short"].as<std::string>() : "none");
-    options.short_table = search::resolve_rope_table(spec, config, config.rope.original_length);
+EngineOptions engine_of(const po::variables_map& values) {
+  EngineOptions engine;
+  engine.python = values["python"].as<std::string>();
+  if (values.count("with") == 0) return engine;
+  engine.name = values["with"].as<std::string>();
+  check_choice("with", engine.name, {"transformers", "llama.cpp"});
+  if (values.count("text") == 0 && values.count("tokens") == 0) {
+    throw InputError("[usage] --with needs --text or --tokens: what the engine and longrope both score");
   }
-  for (const std::string& warning : model::export_hf(options))
-    fmt::print(stderr, "longrope: [export hf] warning: {}\n", warning);
+  return engine;
+}
+
+/// Lengths at which readers must agree: the longest measured, and the original length.
+std::vector<std::int64_t> verified_lengths(const std::vector<std::int64_t>& measured, std::int64_t original) {
+  std::vector<std::int64_t> lengths{*std::max_element(measured.begin(), measured.end())};
+  if (lengths.front() != original && std::count(measured.begin(), measured.end(), original) != 0) {
+    lengths.push_back(original);
+  }
+  return lengths;
+}
+
+po::options_description export_options() {
+  po::options_description options("Export");
+  options.add_options()(
+      "to", po::value<std::string>(),
+      "hf (a model directory for transformers v4 and v5), vllm or sglang (override JSON and command line), gguf (for "
+      "llama.cpp), trtllm (a model directory for TensorRT-LLM), json (everything) or csv (one factor per line)")(
+      "out", po::value<std::string>(),
+      "what to write: a directory (hf, trtllm, vllm, sglang) or a file, with its README beside it; must not exist")(
+      "length", po::value<std::string>(),
+      "with --text or --tokens: lengths at which perplexity is measured, comma-separated, in tokens (default: a "
+      "quarter, "
+      "half and all of the original length, and the target length)")(
+      "verify", "read back what was written: the same tables to the bit, and with --text or --tokens the same NLL")(
+      "with", po::value<std::string>(), "transformers or llama.cpp: also run the export there and compare perplexity")(
+      "python", po::value<std::string>()->default_value("python3"), "Python that has the engine of --with")(
+      "json", "print one JSON document");
+  return options;
 }
 
 }  // namespace
 
 int run_export(const std::vector<std::string>& arguments) {
-  po::options_description options("Options");
-  options.add_options()("to", po::value<std::string>(),
-                        "hf (a model directory for transformers v4 and v5, vLLM, SGLang) or csv (one factor per line)")(
-      "model", po::value<std::string>(), "checkpoint directory the table is for")(
-      "out", po::value<std::string>(), "what to write: a directory (hf) or a file (csv); must not exist")(
-      "store", po::value<std::string>(), "store of a search, FILE[#STAGE[/ID]]; without an ID its best table")(
-      "rope", po::value<std::string>(), "any rope spec instead of a store, as for evaluate")(
-      "target-length", po::value<std::string>(), "context the table is for, in tokens (default: the store's)")(
-      "mode", po::value<std::string>(),
-      "static (one table at every length, read alike by all engines; the default) or switch (a "
-      "short table up to the original length)")("short", po::value<std::string>(),
-                                                "rope spec of the short table (with --mode switch; default: none)")(
-      "weights", po::value<std::string>()->default_value("link"), "link, copy or none");
+  po::options_description options = export_options();
+  options.add(export_choice_options()).add(export_format_options()).add(session_options());
   po::variables_map values;
   if (!parse_options("Usage: longrope export --to FORMAT --model DIR --out PATH (--store FILE | --rope SPEC) [options]",
                      options, arguments, values)) {
     return kDone;
   }
-  const std::string format = require_option(values, "to");
-  check_choice("to", format, {"hf", "csv"});
-  const std::string directory = require_option(values, "model");
-  const std::string out = require_option(values, "out");
-  const model::ModelConfig config = model::read_model_config(directory);
-  const Choice choice = choose(values, config);
-  if (format == "csv") {
-    export_csv(out, choice.table);
-  } else {
-    export_hf(values, directory, out, choice, config);
+  Report report;
+  report.format = require_option(values, "to");
+  check_choice("to", report.format, {"hf", "vllm", "sglang", "gguf", "trtllm", "json", "csv"});
+  report.out = require_option(values, "out");
+  ExportRequest request;
+  request.model_directory = require_option(values, "model");
+  request.out = report.out;
+  const EngineOptions engine = engine_of(values);
+  const bool has_text = values.count("text") != 0 || values.count("tokens") != 0;
+  std::vector<std::int64_t> lengths;
+  if (values.count("length") != 0) {
+    if (!has_text) throw InputError("[usage] --length needs --text or --tokens: what is measured");
+    lengths = parse_integers("length", values["length"].as<std::string>(), 2, kMaxLength);
   }
-  fmt::print("{}\n", out);
+  request.config = model::read_model_config(request.model_directory);
+  request.tables = choose_tables(values, request.config);
+  const std::unique_ptr<ExportFormat> format = make_export_format(report.format, request, values);
+  check_engine(engine, *format);
+
+  std::unique_ptr<Session> session;
+  if (has_text) {
+    const std::int64_t longest =
+        lengths.empty() ? request.tables.target_length : *std::max_element(lengths.begin(), lengths.end());
+    session = std::make_unique<Session>(values, longest, 2);
+    lengths = measured_lengths(*session, lengths, request.tables.target_length);
+    report.measurement = measure_export(*session, format->applied(), lengths);
+  }
+  format->write(export_readme(report.format, *format, request, arguments, report.measurement));
+  report.warnings = format->warnings();
+  for (const std::string& warning : report.warnings) {
+    fmt::print(stderr, "longrope: [export {}] warning: {}\n", report.format, warning);
+  }
+
+  if (values.count("verify") != 0 || !engine.name.empty()) {
+    const model::ExportTables reread = verify_tables(*format);
+    report.tables_verified = true;
+    if (session) {
+      const auto at = verified_lengths(lengths, request.config.rope.original_length);
+      std::vector<VerifiedRow> engine_rows;
+      if (!engine.name.empty()) engine_rows = verify_engine(engine, *format, *session, report.out, at);
+      report.verified = verify_nll(*format, reread, std::move(session), values, at);
+      report.verified.insert(report.verified.end(), engine_rows.begin(), engine_rows.end());
+    }
+  }
+  if (values.count("json") != 0) {
+    std::cout << to_json(report).dump(1) << "\n";
+  } else {
+    print_report(report);
+  }
   return kDone;
 }
 
