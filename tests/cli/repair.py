@@ -67,12 +67,24 @@ def test(program, checks, directory, arguments):
         got = program.json(*evaluate, "--model", other, "--rope", spec)["results"][0]["ppl"]
         checks.close(got, report[key]["ppl@64"], 1e-9, f"{key} table evaluated anew")
 
-    out = directory / "exported"
-    done = program.run("export", "--to", "hf", "--model", other, "--store", store, "--short", f"store:{store}#repair", "--out", out)
-    checks.equal(done.returncode, 0, f"export of both tables: {done.stderr}")
-    scaling = json.loads((out / "config.json").read_text())["rope_scaling"]
-    checks.equal(scaling["long_factor"], long_factors.tolist(), "exported long table")
-    checks.equal(scaling["short_factor"], short.tolist(), "exported short table")
+    exports = {  # options -> the long and the short factors that are written
+        "": (long_factors, short),
+        f"--short store:{store}#repair": (long_factors, short),
+        "--mode static": (long_factors, long_factors),
+        "--table main": (long_factors, long_factors),
+        "--table repair --short none": (long_factors, np.ones_like(short)),
+    }
+    for i, (options, expected) in enumerate(exports.items()):
+        out = directory / f"exported-{i}"
+        done = program.run("export", "--to", "hf", "--model", other, "--store", store, *options.split(), "--out", out)
+        checks.equal(done.returncode, 0, f"export {options}: {done.stderr}")
+        scaling = json.loads((out / "config.json").read_text())["rope_scaling"]
+        checks.equal(scaling["long_factor"], expected[0].tolist(), f"exported long table, {options}")
+        checks.equal(scaling["short_factor"], expected[1].tolist(), f"exported short table, {options}")
+    export = ["export", "--to", "json", "--model", other, "--out", directory / "no.json"]
+    refused(checks, program.run(*export, "--store", store, "--table", "x"), '"x"', "export of an unknown table")
+    refused(checks, program.run(*export, "--store", f"{store}#main", "--table", "main"), "--table", "a stage and a table")
+    refused(checks, program.run(*export, "--rope", "pi", "--table", "main"), "--table needs --store", "a table without a store")
 
     refused(checks, program.run(*repair), "exists already", "a second time without --resume")
     checks.equal(program.run(*repair, "--resume").returncode, 0, "--resume of a finished repair")
