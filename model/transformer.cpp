@@ -50,6 +50,7 @@ struct Batch {
         gate_up(backend, backend.projection_dtype(), count * block, 2 * c.intermediate_size),
         gated(backend, backend.activation_dtype(), count * block, c.intermediate_size) {
     for (std::int64_t n = 0; n < count; ++n) {
+      first_scored = std::min(first_scored, of(n).first_scored);
       kv.push_back(backend.make_kv_buffer(shape, tokens));
       const auto same_ids = [&](std::int64_t other) {
         return of(other).ids.data() == of(n).ids.data() && of(other).ids.size() == of(n).ids.size();
@@ -66,6 +67,7 @@ struct Batch {
   std::int64_t count;
   std::int64_t tokens;
   std::int64_t block;
+  std::int64_t first_scored = tokens;  ///< of all sequences: the lowest
   HiddenState hidden;
   Buffer normed, qkv, q, attended, gate_up, gated;
   std::vector<std::unique_ptr<kernels::KvBuffer>> kv;  ///< [sequences]
@@ -115,6 +117,8 @@ struct Transformer::Impl {
         0, b.count * b.tokens, HiddenState::Access::update, [&](std::int64_t begin, const Matrix& hidden) {
           const std::int64_t rows = hidden.rows / b.count;  // of each sequence
           const std::int64_t position = begin / b.count;
+          // Of rows before the first that is scored the last layer's K and V are read, and nothing more.
+          const bool read = index + 1 < config.layers || position + rows >= b.first_scored;
           const auto of = [rows](const Buffer& buffer, std::int64_t n) { return buffer.row_range(n * rows, rows); };
           std::int64_t projected = b.count;
           if (index == 0) {  // no table has had its say yet
@@ -132,8 +136,9 @@ struct Transformer::Impl {
             const std::int64_t from = index == 0 ? b.source[static_cast<std::size_t>(n)] : n;
             kernels::KvBuffer& kv = *b.kv[static_cast<std::size_t>(n)];
             backend.rotate_qkv(options, of(b.qkv, from), *b.of(n).rotation, of(b.q, n), kv);
-            backend.attention(shape, of(b.q, n), kv, position, window, of(b.attended, n));
+            if (read) backend.attention(shape, of(b.q, n), kv, position, window, of(b.attended, n));
           }
+          if (!read) return;
           backend.linear(*layer.output, b.attended.rows(hidden.rows), hidden, true);
           backend.rms_norm(hidden, *layer.post_attention_norm, epsilon, b.normed.rows(hidden.rows));
           backend.linear(*layer.gate_up, b.normed.rows(hidden.rows), b.gate_up.rows(hidden.rows), false);
@@ -145,10 +150,7 @@ struct Transformer::Impl {
   /// Sums NLL of targets ids[first_scored..] of each sequence in token order, in double.
   std::vector<NllSum> score_hidden(Batch& b) const {
     std::vector<NllSum> sums(b.sequences.size());
-    std::int64_t first_scored = b.tokens;
-    for (const Sequence& sequence : b.sequences) first_scored = std::min(first_scored, sequence.first_scored);
-    const std::int64_t visit_rows = b.count * b.block;
-    const std::int64_t first_row = (first_scored - 1) / b.block * visit_rows;
+    const std::int64_t first_row = (b.first_scored - 1) / b.block * (b.count * b.block);
     std::vector<std::int32_t> targets;
     std::vector<double> nll;
     b.hidden.for_each_chunk(

@@ -111,6 +111,25 @@ TEST_CASE("Layer 0 projects a window once for all its tables", "[joined]") {
         200 + (layers - 1) * 300);
 }
 
+TEST_CASE("The last layer does nothing more for rows that nobody reads", "[joined]") {
+  const Fixture f(Precision::f32);
+  const Transformer transformer = f.transformer({64, false, 1});
+  const auto ids = f.ids(257, 1);
+  const auto rotations = f.rotations(transformer, 1, 257);
+  const std::int64_t features = 2 * 48;  // of gate and up
+  const auto rows = [&](std::int64_t first_scored) {
+    const std::int64_t before = f.backend().projected_rows(features);
+    transformer.score(ids, first_scored, *rotations[0]);
+    return f.backend().projected_rows(features) - before;
+  };
+  const std::int64_t layers = f.config().layers;
+  CHECK(rows(1) == layers * 256);
+  CHECK(rows(64) == layers * 256);  // row 63 predicts it
+  CHECK(rows(65) == layers * 256 - 64);
+  CHECK(rows(130) == layers * 256 - 128);
+  CHECK(rows(256) == layers * 256 - 192);
+}
+
 TEST_CASE("How many sequences a layout has room for", "[joined]") {
   const Fixture f(Precision::f32);
   const Transformer alone = f.transformer({1024, false, 1});

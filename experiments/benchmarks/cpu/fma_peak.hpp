@@ -11,8 +11,8 @@ struct Peak {
   std::string instruction;
 };
 
-/// Fused multiply-adds of float32, in the widest registers that the processor has.
-Peak measure_f32_peak();
+/// Fused multiply-adds of float32, in the widest registers that the processor has; avx2: as on one that has no wider.
+Peak measure_f32_peak(bool avx2);
 /// Products of bfloat16 pairs added in float32 (AVX-512 BF16).
 Peak measure_bf16_peak();
 

@@ -1,6 +1,8 @@
 // cpu_bench: how near the CPU backend comes to what this machine can do. Every figure stands beside the peak measured
 // in the same run; one case at a time, so that nothing else is running.
 #include <fmt/core.h>
+#include <hwy/targets.h>
+#include <stdlib.h>
 
 #include <set>
 #include <sstream>
@@ -21,7 +23,8 @@ int run(const std::vector<std::string>& arguments) {
                         "what to measure, comma-separated: products, attention, evaluation, memory")(
       "length", po::value<std::int64_t>()->default_value(2048), "tokens of a window")(
       "tables", po::value<std::int64_t>()->default_value(8), "RoPE tables scored at once")(
-      "attention-length", po::value<std::int64_t>()->default_value(4096), "tokens of the attention cases");
+      "attention-length", po::value<std::int64_t>()->default_value(4096), "tokens of the attention cases")(
+      "avx2", "compute as on a processor without AVX-512");
   po::options_description all;
   all.add(cli::session_options()).add(options);
   po::variables_map values;
@@ -44,7 +47,14 @@ int run(const std::vector<std::string>& arguments) {
     }
   }
   const std::int64_t length = values["length"].as<std::int64_t>();
-  const Peaks peaks{measure_f32_peak(), measure_bf16_peak()};
+  const bool avx2 = values.count("avx2") != 0;
+  if (avx2) {
+    if ((hwy::SupportedTargets() & HWY_AVX2) == 0)
+      throw longrope::InputError("[usage] --avx2 needs a processor with AVX2");
+    hwy::SetSupportedTargetsForTest(HWY_AVX2);
+    ::setenv("DNNL_MAX_CPU_ISA", "AVX2", 1);  // of oneDNN, which reads it at its first call
+  }
+  const Peaks peaks{measure_f32_peak(avx2), avx2 ? Peak{} : measure_bf16_peak()};
   fmt::print("peak of one core: f32 {:.1f} GF/s ({})", peaks.f32.flops_per_s * 1e-9, peaks.f32.instruction);
   if (peaks.bf16.flops_per_s > 0.0) {
     fmt::print(", bf16 {:.1f} GF/s ({})", peaks.bf16.flops_per_s * 1e-9, peaks.bf16.instruction);
