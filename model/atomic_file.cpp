@@ -54,8 +54,12 @@ void sync_path(const fs::path& path) {
 }
 
 void write_new_file(const fs::path& file, const std::string& bytes) {
+  require_absent(normalised(file));
+  replace_file(file, bytes);
+}
+
+void replace_file(const fs::path& file, const std::string& bytes) {
   const fs::path target = normalised(file);
-  require_absent(target);
   const fs::path temporary = temporary_beside(target);
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd < 0) fail(target, "be written", errno);

@@ -12,6 +12,8 @@ void sync_path(const std::filesystem::path& path);
 /// Writes `bytes` to `file` whole or not at all; refuses to replace. Throws InputError if `file` exists or its
 /// directory cannot be written, RuntimeError if the disk fails.
 void write_new_file(const std::filesystem::path& file, const std::string& bytes);
+/// The same, in the place of what is there: a reader sees the old file or the new one.
+void replace_file(const std::filesystem::path& file, const std::string& bytes);
 
 /// A directory that appears under its final name, complete, at commit(), or never.
 class NewDirectory {
