@@ -14,6 +14,8 @@ packages=(
   catch2 python3 python3-h5py python3-numpy
   # experiments/bundle.sh, and its test
   patchelf
+  # experiments/notebooks, and their test
+  python3-ipykernel python3-matplotlib python3-nbclient python3-pandas
 )
 if [ "${1:-}" = benchmarks ]; then
   packages+=(libnlopt-dev libpagmo-dev python3-matplotlib)
