@@ -122,10 +122,16 @@ std::string frontier_chart(const StageView& stage, std::size_t k) {
     legend.push_back({"ink", "the table", true});
   }
   legend.push_back({"dust", "candidates", true});
+  std::string text =
+      "Candidates that no other beats in every objective. Lower and further left is better; what lies outside the "
+      "frame "
+      "is only in the legend.";
+  if (const double volume = stage.contents->generations.back().hypervolume; k == 1 && std::isfinite(volume)) {
+    text += fmt::format(" Hypervolume below the worst of the formulas, in ln PPL: {}.",
+                        figure(key_of(stage, "hypervolume"), volume, 4));
+  }
   return chart_card(
-      fmt::format("Frontier: {} and {}", stage.objectives[0].to_string(), stage.objectives[k].to_string()),
-      "Candidates that no other beats in every objective. Lower and further left is better; what lies "
-      "outside the frame is only in the legend.",
+      fmt::format("Frontier: {} and {}", stage.objectives[0].to_string(), stage.objectives[k].to_string()), text,
       draw(plot), legend);
 }
 

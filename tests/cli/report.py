@@ -215,6 +215,7 @@ def frontiers(reporter, store):
     as_inspected(reporter.program, checks, store, page, "two objectives")
     found = reporter.program.json("inspect", "--store", store, "--json")["stages"][0]
     last = {p["id"] for p in found["frontier"]}
+    checks.equal(page.figures.get("main.hypervolume"), found["hypervolume"], "two objectives: hypervolume")
     shown = {int(re.match(r"id (\d+)", t).group(1)) for chart, t in page.circles if chart.startswith("frontier") and t.startswith("id ")}
     checks.true(last <= shown, "two objectives: the last frontier is drawn", sorted(last), sorted(shown))
     for name in ("best", "yarn"):
@@ -309,6 +310,8 @@ def names(reporter, checks, store, directory):
         generations = stores.stage(f)["generations"]
         generations["best_objective"][:] = np.resize([1e308, 1e-300, np.nan], len(generations["best_id"]))
         generations["cost"][:] = np.resize([-1e300, 1e300, np.nan, np.inf], len(generations["best_id"]))
+        generations["elapsed_s"][:] = np.resize([1e300, -1e300, np.nan, -5.0], len(generations["best_id"]))
+        stores.stage(f).attrs.modify("budget", -(2**63))
         f["model"].attrs.modify("theta", 1.0)
     page, _ = reporter.page(values, "impossible values")
     checks.true(len(page.bytes) < 2_000_000, "impossible values: size of the page", "below 2 MB", len(page.bytes))
