@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what longrope needs to build, run and test on Debian 12 or Ubuntu 24.04: the one list of packages.
-# Works as root and with sudo; does nothing when everything is there. `install_packages.sh benchmarks`: also the outside
-# peers and the plots of experiments/benchmarks; `finetune`: also what makes a Python environment for experiments/finetune.py.
+# Works as root and with sudo; does nothing when everything is there. `install_packages.sh tests`: also what runs the notebooks
+# and looks at reports; `benchmarks`: also the outside peers and the plots of experiments/benchmarks; `finetune`: also what makes
+# a Python environment for experiments/finetune.py.
 set -euo pipefail
 
 packages=(
@@ -15,7 +16,11 @@ packages=(
   # experiments/bundle.sh, and its test
   patchelf
 )
-if [ "${1:-}" = benchmarks ]; then
+if [ "${1:-}" = tests ]; then
+  packages+=(python3-ipykernel python3-matplotlib python3-nbclient python3-pandas)
+  # Ubuntu's package of that name only fetches a snap.
+  if grep -q '^ID=debian' /etc/os-release; then packages+=(chromium); fi
+elif [ "${1:-}" = benchmarks ]; then
   packages+=(libnlopt-dev libpagmo-dev python3-matplotlib)
 elif [ "${1:-}" = finetune ]; then
   packages+=(python3-venv)

@@ -58,8 +58,9 @@ void sync_path(const fs::path& path) {
     throw RuntimeError(fmt::format("[{}] fsync failed: {}", path.string(), std::strerror(code)));
 }
 
-NewFile::NewFile(const fs::path& target) : target_(normalised(target)), temporary_(temporary_beside(target_)) {
-  require_absent(target_);
+NewFile::NewFile(const fs::path& target, Existing existing)
+    : target_(normalised(target)), temporary_(temporary_beside(target_)) {
+  if (existing == Existing::refuse) require_absent(target_);
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor_ < 0) fail(target_, "be written", errno);
 }
@@ -107,6 +108,12 @@ void NewFile::commit() {
 
 void write_new_file(const fs::path& file, const std::string& bytes) {
   NewFile target(file);
+  target.append(bytes);
+  target.commit();
+}
+
+void replace_file(const fs::path& file, const std::string& bytes) {
+  NewFile target(file, NewFile::Existing::replace);
   target.append(bytes);
   target.commit();
 }

@@ -14,12 +14,16 @@ void sync_path(const std::filesystem::path& path);
 /// Writes `bytes` to `file` whole or not at all; refuses to replace. Throws InputError if `file` exists or its
 /// directory cannot be written, RuntimeError if the disk fails.
 void write_new_file(const std::filesystem::path& file, const std::string& bytes);
+/// The same, in the place of what is there: a reader sees the old file or the new one.
+void replace_file(const std::filesystem::path& file, const std::string& bytes);
 
 /// A file that is written piece by piece and appears under its final name, complete, at commit(), or never.
 class NewFile {
  public:
-  /// Throws InputError if `target` exists or its directory cannot be written.
-  explicit NewFile(const std::filesystem::path& target);
+  enum class Existing : std::uint8_t { refuse, replace };
+
+  /// Throws InputError if `target` exists and is not to be replaced, or if its directory cannot be written.
+  explicit NewFile(const std::filesystem::path& target, Existing existing = Existing::refuse);
   ~NewFile();
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;

@@ -41,7 +41,7 @@ struct Batch {
       : sequences(all),
         count(static_cast<std::int64_t>(all.size())),
         tokens(inputs),
-        block(positions_at_once(layout.chunk_tokens / count, inputs)),
+        block(positions_at_once(layout.chunk_tokens / count, count, inputs)),
         hidden(backend, count * tokens, c.hidden_size, count * block, layout.hidden_on_host),
         normed(backend, backend.activation_dtype(), count * block, c.hidden_size),
         qkv(backend, backend.projection_dtype(), count * block, shape.qkv_cols()),
@@ -75,11 +75,23 @@ struct Batch {
   std::vector<std::int64_t> distinct, source;
 
  private:
-  /// As many as fit, in whole blocks of attention where that is possible.
-  static std::int64_t positions_at_once(std::int64_t fit, std::int64_t tokens) {
+  /// How many positions of each of `count` sequences: all where they fit, else whole blocks of attention's queries that
+  /// fill the CPU's products best.
+  static std::int64_t positions_at_once(std::int64_t fit, std::int64_t count, std::int64_t tokens) {
     constexpr std::int64_t kQueries = 32;
+    constexpr std::int64_t kProductRows = 256;
     if (fit >= tokens) return tokens;
-    return fit >= kQueries ? fit / kQueries * kQueries : std::max<std::int64_t>(1, fit);
+    std::int64_t best = std::max<std::int64_t>(1, fit);
+    double filled = 0.0;  // of the products' rows
+    for (std::int64_t block = fit / kQueries * kQueries; block > fit / 2; block -= kQueries) {
+      const std::int64_t products = (count * block + kProductRows - 1) / kProductRows;
+      const double share = static_cast<double>(count * block) / static_cast<double>(products * kProductRows);
+      if (share > filled) {
+        filled = share;
+        best = block;
+      }
+    }
+    return best;
   }
 };
 

@@ -10,7 +10,7 @@ if [ $# -gt 0 ] && [[ $1 != -* ]]; then
   shift
 fi
 
-bash experiments/install_packages.sh
+bash experiments/install_packages.sh tests
 echo "build: preset $preset in build/$preset"
 cmake --preset "$preset" >/dev/null
 cmake --build --preset "$preset" --parallel "$(nproc)" -- --quiet

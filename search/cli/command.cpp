@@ -28,15 +28,17 @@ extern "C" void on_stop_signal(int signal_number) {
 }  // namespace
 
 bool parse_options(const std::string& usage, const po::options_description& options,
-                   const std::vector<std::string>& arguments, po::variables_map& values) {
+                   const std::vector<std::string>& arguments, po::variables_map& values,
+                   const std::string& positional) {
   po::options_description all(options);
   all.add_options()("config", po::value<std::string>(), "job file with these options, one KEY = VALUE a line");
   all.add_options()("help", "show this text");
-  const int style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing &
-                    ~po::command_line_style::allow_short;
+  int style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
+  if (positional.empty()) style &= ~po::command_line_style::allow_short;
   try {
-    const po::positional_options_description none;
-    po::store(po::command_line_parser(arguments).options(all).positional(none).style(style).run(), values);
+    po::positional_options_description words;
+    if (!positional.empty()) words.add(positional.c_str(), 1);
+    po::store(po::command_line_parser(arguments).options(all).positional(words).style(style).run(), values);
     if (values.count("help") != 0) {
       std::cout << usage << "\n\n" << all;
       return false;

@@ -21,11 +21,14 @@ int run_progressive(const std::vector<std::string>& arguments);
 int run_repair(const std::vector<std::string>& arguments);
 int run_export(const std::vector<std::string>& arguments);
 int run_inspect(const std::vector<std::string>& arguments);
+int run_report(const std::vector<std::string>& arguments);
 
 /// Parses a command line and the job file named by --config (same option names, KEY = VALUE; the command line wins).
-/// Returns false after printing help. Throws InputError with one line for anything wrong.
+/// Returns false after printing help. Throws InputError with one line for anything wrong. positional: the option that a
+/// word without a dash is for, at most one; such commands also take the short names of their options.
 bool parse_options(const std::string& usage, const po::options_description& options,
-                   const std::vector<std::string>& arguments, po::variables_map& values);
+                   const std::vector<std::string>& arguments, po::variables_map& values,
+                   const std::string& positional = "");
 
 /// A whole number option in [low, high]. Throws InputError naming the option.
 std::int64_t parse_integer(const std::string& option, const std::string& text, std::int64_t low, std::int64_t high);

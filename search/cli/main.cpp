@@ -25,6 +25,7 @@ constexpr Command kCommands[] = {
     {"repair", "a second table for short context on an extended model", longrope::cli::run_repair},
     {"export", "write a table into an engine's format", longrope::cli::run_export},
     {"inspect", "show what a store holds", longrope::cli::run_inspect},
+    {"report", "show it as one HTML page with plots", longrope::cli::run_report},
 };
 
 /// "evaluate, search or export"

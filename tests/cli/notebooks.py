@@ -1,0 +1,137 @@
+"""The notebooks of experiments/notebooks: outputs stripped in the repository, and each of them executed on small stores: one that
+raced, one with two objectives and a repair, an empty one, one that a search is writing. What their helpers read is compared with
+`inspect --json`.
+
+    python3 tests/cli/notebooks.py --longrope build/release/longrope
+"""
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import h5py
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+import driver  # noqa: E402
+import random_checkpoint as rc  # noqa: E402
+import stores  # noqa: E402
+
+NOTEBOOKS = ROOT / "experiments" / "notebooks"
+
+
+def require_packages():
+    missing = [name for name in ("nbclient", "nbformat", "ipykernel", "pandas", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise driver.Skip(f"Python packages are missing: {', '.join(missing)} (Debian: python3-NAME)")
+
+
+def stripped(checks, path):
+    book = json.loads(path.read_text(encoding="utf-8"))
+    for i, cell in enumerate(book["cells"]):
+        if cell["cell_type"] == "code":
+            checks.equal((cell["outputs"], cell["execution_count"]), ([], None), f"{path.name}, cell {i}: outputs are stripped")
+    kinds = [cell["cell_type"] for cell in book["cells"]]
+    checks.true(kinds[0] == "markdown" and "code" in kinds, f"{path.name}: begins with text", "markdown, then code", kinds)
+
+
+def execute(checks, path, store, what):
+    """The number of pictures, and the text of all outputs."""
+    import nbclient
+    import nbformat
+    book = nbformat.read(path, as_version=4)
+    os.environ["LONGROPE_STORE"] = str(store)
+    client = nbclient.NotebookClient(book, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}})
+    try:
+        client.execute()
+    except nbclient.exceptions.CellExecutionError as error:
+        checks.fail(f"{path.name} on {what}", "no error", str(error)[-1500:])
+        return 0, ""
+    outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
+    warnings = [o["text"] for o in outputs if o.get("name") == "stderr"]
+    checks.equal(warnings, [], f"{path.name} on {what}: warnings")
+    pictures = sum("image/png" in o.get("data", {}) for o in outputs)
+    return pictures, "".join(str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for o in outputs)
+
+
+def helpers(program, checks, path, what):
+    """experiments/notebooks/store.py against inspect."""
+    sys.path.insert(0, str(NOTEBOOKS))
+    sys.dont_write_bytecode = True
+    import store as helper
+    found = program.json("inspect", "--store", path, "--json")
+    with helper.open_store(path) as job:
+        checks.equal(helper.stage_names(job), [stage["name"] for stage in found["stages"]], f"{what}: stages")
+        for stage in found["stages"]:
+            group, name = helper.stage_of(job, stage["name"]), stage["name"]
+            rows, done = helper.evaluations(group), helper.generations(group)
+            checks.equal(int((rows["generation"] >= 0).sum()), stage["evaluations"], f"{what}, {name}: evaluations")
+            checks.equal(int((rows["status"] == "raced_out").sum()), stage["raced_out"], f"{what}, {name}: dropped")
+            checks.equal(done["cost"].tolist(), [g["cost"] for g in stage["generations"]], f"{what}, {name}: cost of generations")
+            if len(done):
+                checks.close(rows["spent"].iloc[-1], stage["cost_full_evaluations"], 1e-9, f"{what}, {name}: cost of rows")
+            objective = helper.objectives_of(group)[0]
+            checks.equal({row["baseline"]: row[objective] for _, row in rows[rows["baseline"] != ""].iterrows()}, stage["baselines"],
+                         f"{what}, {name}: baselines")
+            best = helper.best_id(group)
+            checks.equal(best, stage["best"] and stage["best"]["id"], f"{what}, {name}: best")
+            if best is not None:
+                checks.equal(helper.factors(group)[best].tolist(), stage["best"]["factors"], f"{what}, {name}: factors of the best")
+            fronts = helper.frontiers(group)
+            last = fronts[fronts["row"] == len(done) - 1]["id"].tolist()
+            checks.equal(last, [point["id"] for point in stage["frontier"]], f"{what}, {name}: last frontier")
+
+
+def test(program, checks, directory, arguments):
+    books = sorted(NOTEBOOKS.glob("*.ipynb"))
+    checks.equal([b.stem for b in books], ["factor_curves", "frontiers", "racing", "running_search", "stages"], "the notebooks")
+    for book in books:
+        stripped(checks, book)
+    require_packages()
+    for variable, place in (("MPLCONFIGDIR", "matplotlib"), ("IPYTHONDIR", "ipython"), ("JUPYTER_RUNTIME_DIR", "runtime")):
+        os.environ[variable] = str(directory / place)
+    os.environ.update(PYTHONDONTWRITEBYTECODE="1", PYDEVD_DISABLE_FILE_VALIDATION="1")
+    model = rc.make_checkpoint(directory / "model", "llama", seed=41, layers=2)
+    tokens = rc.write_raw(directory / "tokens.u16", rc.random_documents(43, 320, [9000])[0])
+    raced, pair, empty, growing = (directory / f"{name}.h5" for name in ("raced", "pair", "empty", "growing"))
+    search = ["search", "--model", model, "--tokens", tokens, "--target-length", 256, "--seed", 5, "--json"]
+    program.json(*search, "--windows", 5, "--strategy", "paper-ga", "--budget", 100, "--racing", 0.6, "--store", raced)
+    program.json(*search, "--windows", 3, "--strategy", "random", "--budget", 20, "--store", pair)
+    program.json("repair", "--model", model, "--tokens", tokens, "--windows", 3, "--store", pair, "--length", "32,64", "--strategy", "nsga2",
+                 "--budget", 64, "--json")
+    shutil.copy(raced, empty)
+    with h5py.File(empty, "r+") as f:
+        stores.stage(f)["generations/generation"].resize((0,))
+    for path in (raced, pair, empty):
+        helpers(program, checks, path, path.stem)
+    # Pictures: one in each, but where there is nothing to draw.
+    pictures = {"raced": {"factor_curves": 1, "frontiers": 0, "racing": 1, "running_search": 1, "stages": 2},
+                "pair": {"factor_curves": 1, "frontiers": 1, "racing": 0, "running_search": 1, "stages": 2},
+                "empty": {"factor_curves": 1, "frontiers": 0, "racing": 0, "running_search": 1, "stages": 2}}
+    for path in (raced, pair, empty):
+        for book in books:
+            count, text = execute(checks, book, path, path.stem)
+            checks.equal(count, pictures[path.stem][book.stem], f"{book.name} on {path.stem}: pictures")
+            if (book.stem, path.stem) == ("frontiers", "pair"):
+                checks.true("stages with several objectives: repair" in text, "frontiers on pair: says which stage", "repair", text[:300])
+    writer = program.start(*search[:-1], "--windows", 2, "--strategy", "paper-ga", "--budget", 100000, "--store", growing)
+    try:
+        deadline = time.monotonic() + 60
+        while not growing.exists() and time.monotonic() < deadline and writer.poll() is None:
+            time.sleep(0.05)
+        count, text = execute(checks, NOTEBOOKS / "running_search.ipynb", growing, "a store that grows")
+        checks.equal(count, 1, "running_search on a store that grows: pictures")
+        checks.true("running" in text, "running_search on a store that grows: status", "running", text[:300])
+        checks.true(writer.poll() is None, "the search goes on", "running", writer.poll())
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    checks.true(not (NOTEBOOKS / "__pycache__").exists(), "nothing is left beside the notebooks", "no cache", "one")
+
+
+if __name__ == "__main__":
+    driver.main(test, __doc__, at_least=12)
