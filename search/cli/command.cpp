@@ -12,6 +12,7 @@
 #include <iostream>
 
 #include "kernels/error.hpp"
+#include "model/utf8.hpp"
 
 namespace longrope::cli {
 namespace {
@@ -52,9 +53,14 @@ bool parse_options(const std::string& usage, const po::options_description& opti
     }
     po::notify(values);
   } catch (const po::error& error) {
-    throw InputError(fmt::format("[usage] {} (see --help)", error.what()));
+    throw InputError(fmt::format("[usage] {} (see --help)", complaint(error)));
   }
   return true;
+}
+
+std::string complaint(const po::error& error) {
+  constexpr std::size_t kBytes = 200;
+  return model::excerpt(error.what(), kBytes);
 }
 
 std::int64_t parse_integer(const std::string& option, const std::string& text, std::int64_t low, std::int64_t high) {

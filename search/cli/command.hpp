@@ -23,6 +23,9 @@ int run_export(const std::vector<std::string>& arguments);
 int run_inspect(const std::vector<std::string>& arguments);
 int run_report(const std::vector<std::string>& arguments);
 
+/// What the parser complains of, cut: it quotes whole lines of a file that may be anything.
+std::string complaint(const po::error& error);
+
 /// Parses a command line and the job file named by --config (same option names, KEY = VALUE; the command line wins).
 /// Returns false after printing help. Throws InputError with one line for anything wrong. positional: the option that a
 /// word without a dash is for, at most one; such commands also take the short names of their options.

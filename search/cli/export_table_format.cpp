@@ -19,7 +19,8 @@ constexpr std::int64_t kMaxBytes = 64 << 20;
 class CsvFormat final : public ExportFormat {
  public:
   explicit CsvFormat(const ExportRequest& request) : ExportFormat(request) {
-    if (request.tables.switches) throw InputError("[export csv] a CSV holds one table (use --to json for two)");
+    if (request.tables.switches)
+      throw InputError("[export csv] a CSV holds one table (use --mode static, or --to json for two)");
   }
 
   std::vector<std::string> warnings() const override {

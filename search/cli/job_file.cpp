@@ -36,7 +36,7 @@ JobFile read_job_file(const std::string& path) {
   try {
     parsed = po::parse_config_file(in, po::options_description(), true);
   } catch (const po::error& error) {
-    throw InputError(fmt::format("[{}] {}", path, error.what()));
+    throw InputError(fmt::format("[{}] {}", path, complaint(error)));
   }
   JobFile job;
   for (const po::option& option : parsed.options) {
@@ -103,7 +103,7 @@ po::variables_map section_values(const JobFile& job, const JobSection& section, 
     po::store(parsed, values);
     po::notify(values);
   } catch (const po::error& error) {
-    throw InputError(fmt::format("[{}] {}", section.name, error.what()));
+    throw InputError(fmt::format("[{}] {}", section.name, complaint(error)));
   }
   return values;
 }

@@ -49,7 +49,7 @@ int run_progressive(const std::vector<std::string>& texts) {
     given = entries_of(parsed);
     po::store(parsed, values);
   } catch (const po::error& error) {
-    throw InputError(fmt::format("[usage] {} (see --help)", error.what()));
+    throw InputError(fmt::format("[usage] {} (see --help)", complaint(error)));
   }
   if (values.count("help") != 0) {
     std::cout << kUsageText << "\n\n" << all;

@@ -42,6 +42,7 @@ def judge(checks, name, done, words, expected):
         lines = [line for line in lines if line.startswith("longrope:")]
     checks.equal(len(lines), 1, f"{name}: error lines on stderr ({shown})")
     if lines:
+        checks.true(len(lines[-1]) < 2000, f"{name}: length of the message", "a line that can be read", f"{len(lines[-1])} characters")
         checks.true(LINE.match(lines[-1]), f"{name}: form of the message", "longrope: ... or [where] ...", lines[-1][:400])
         checks.true(len(lines[-1]) < 2000, f"{name}: length of the message", "below 2000 characters", len(lines[-1]))
     if isinstance(words, re.Pattern):

@@ -65,6 +65,8 @@ case("search-target-1", lambda c: search(c, target="1"), ("target-length", "leng
 case("search-too-few-windows", lambda c: search(c, windows="50"), re.compile(r"\b4\b"))  # 600 tokens in blocks of 127
 case("search-start-tokens-abc", lambda c: search(c, "--start-tokens", "abc"), "start-tokens")
 case("config-file-missing", lambda c: evaluate(c, None, None, "--config", c.directory / "no-such.cfg"), "no-such.cfg")
+case("config-file-is-a-text", lambda c: evaluate(c, None, None, "--config", c.file("job.cfg", "It is a truth. " * 5000)), "invalid line")
+case("job-file-is-a-text", lambda c: ["progressive", "--config", c.file("job.cfg", "It is a truth. " * 5000)], "invalid line")
 case("config-file-unknown-option", lambda c: evaluate(c, None, None, "--config", c.file("job.cfg", "lenght=64\n")), "lenght")
 
 
