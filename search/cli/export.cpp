@@ -9,11 +9,11 @@
 
 #include "kernels/error.hpp"
 #include "search/cli/command.hpp"
-#include "search/cli/export_choice.hpp"
-#include "search/cli/export_format.hpp"
-#include "search/cli/export_measure.hpp"
-#include "search/cli/export_readme.hpp"
-#include "search/cli/export_verify.hpp"
+#include "search/cli/export/choice.hpp"
+#include "search/cli/export/format.hpp"
+#include "search/cli/export/measure.hpp"
+#include "search/cli/export/readme.hpp"
+#include "search/cli/export/verify.hpp"
 #include "search/cli/session.hpp"
 
 namespace longrope::cli {

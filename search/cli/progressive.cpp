@@ -6,7 +6,7 @@
 #include <iostream>
 
 #include "kernels/error.hpp"
-#include "search/cli/chain.hpp"
+#include "search/cli/chain/chain.hpp"
 #include "search/cli/session.hpp"
 
 namespace longrope::cli {

@@ -7,7 +7,7 @@
 
 #include "kernels/error.hpp"
 #include "model/model_config.hpp"
-#include "search/cli/repair_stage.hpp"
+#include "search/cli/chain/repair_stage.hpp"
 #include "search/cli/session.hpp"
 #include "search/store_table.hpp"
 

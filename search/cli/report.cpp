@@ -7,8 +7,8 @@
 #include "kernels/error.hpp"
 #include "model/atomic_file.hpp"
 #include "search/cli/command.hpp"
-#include "search/cli/report_html.hpp"
-#include "search/cli/report_view.hpp"
+#include "search/cli/report/html.hpp"
+#include "search/cli/report/view.hpp"
 #include "search/store.hpp"
 
 namespace longrope::cli {

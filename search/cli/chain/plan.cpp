@@ -6,7 +6,7 @@
 
 #include "kernels/error.hpp"
 #include "model/rope_spec.hpp"
-#include "search/cli/chain.hpp"
+#include "search/cli/chain/chain.hpp"
 #include "search/cli/session.hpp"
 
 namespace longrope::cli {

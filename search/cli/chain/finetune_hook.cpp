@@ -1,4 +1,4 @@
-#include "search/cli/finetune_hook.hpp"
+#include "search/cli/chain/finetune_hook.hpp"
 
 #include <fmt/core.h>
 #include <fmt/ranges.h>

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "search/cli/export_format.hpp"
-#include "search/cli/export_measure.hpp"
+#include "search/cli/export/format.hpp"
+#include "search/cli/export/measure.hpp"
 
 namespace longrope::cli {
 

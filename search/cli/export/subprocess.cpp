@@ -1,4 +1,4 @@
-#include "search/cli/subprocess.hpp"
+#include "search/cli/export/subprocess.hpp"
 
 #include <fcntl.h>
 #include <fmt/core.h>

@@ -1,4 +1,4 @@
-#include "search/cli/export_choice.hpp"
+#include "search/cli/export/choice.hpp"
 
 #include <fmt/core.h>
 

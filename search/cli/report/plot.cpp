@@ -1,4 +1,4 @@
-#include "search/cli/report_plot.hpp"
+#include "search/cli/report/plot.hpp"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "search/cli/report_html.hpp"
+#include "search/cli/report/html.hpp"
 
 namespace longrope::cli {
 namespace {

@@ -2,7 +2,7 @@
 #include <fmt/core.h>
 
 #include "model/gguf_export.hpp"
-#include "search/cli/export_format.hpp"
+#include "search/cli/export/format.hpp"
 
 namespace longrope::cli {
 namespace {

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "search/cli/finetune_hook.hpp"
-#include "search/cli/job_file.hpp"
-#include "search/cli/repair_stage.hpp"
+#include "search/cli/chain/finetune_hook.hpp"
+#include "search/cli/chain/job_file.hpp"
+#include "search/cli/chain/repair_stage.hpp"
 #include "search/cli/search_options.hpp"
 
 namespace longrope::cli {

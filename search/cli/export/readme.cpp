@@ -1,4 +1,4 @@
-#include "search/cli/export_readme.hpp"
+#include "search/cli/export/readme.hpp"
 
 #include <fmt/core.h>
 #include <fmt/ranges.h>

@@ -6,9 +6,9 @@
 #include <map>
 
 #include "search/cli/command.hpp"
-#include "search/cli/report_html.hpp"
-#include "search/cli/report_plot.hpp"
-#include "search/cli/report_view.hpp"
+#include "search/cli/report/html.hpp"
+#include "search/cli/report/plot.hpp"
+#include "search/cli/report/view.hpp"
 
 namespace longrope::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "search/cli/job_file.hpp"
+#include "search/cli/chain/job_file.hpp"
 
 #include <algorithm>
 #include <filesystem>

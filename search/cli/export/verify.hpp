@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "search/cli/export_format.hpp"
+#include "search/cli/export/format.hpp"
 #include "search/cli/session.hpp"
 
 namespace longrope::cli {

@@ -4,7 +4,7 @@
 #include "model/atomic_file.hpp"
 #include "model/engine_overrides.hpp"
 #include "model/mapped_file.hpp"
-#include "search/cli/export_format.hpp"
+#include "search/cli/export/format.hpp"
 
 namespace longrope::cli {
 namespace {

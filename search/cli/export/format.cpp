@@ -1,4 +1,4 @@
-#include "search/cli/export_format.hpp"
+#include "search/cli/export/format.hpp"
 
 #include "kernels/error.hpp"
 

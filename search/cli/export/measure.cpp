@@ -1,4 +1,4 @@
-#include "search/cli/export_measure.hpp"
+#include "search/cli/export/measure.hpp"
 
 #include <fmt/core.h>
 

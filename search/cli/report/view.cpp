@@ -1,11 +1,11 @@
-#include "search/cli/report_view.hpp"
+#include "search/cli/report/view.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "search/cli/report_html.hpp"
+#include "search/cli/report/html.hpp"
 #include "search/space.hpp"
 #include "search/stage_record.hpp"
 

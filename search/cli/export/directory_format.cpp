@@ -3,7 +3,7 @@
 
 #include "model/config_table.hpp"
 #include "model/hf_export.hpp"
-#include "search/cli/export_format.hpp"
+#include "search/cli/export/format.hpp"
 
 namespace longrope::cli {
 namespace {

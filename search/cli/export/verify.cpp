@@ -1,4 +1,4 @@
-#include "search/cli/export_verify.hpp"
+#include "search/cli/export/verify.hpp"
 
 #include <fmt/core.h>
 #include <stdlib.h>
@@ -11,9 +11,9 @@
 
 #include "kernels/error.hpp"
 #include "model/config_table.hpp"
-#include "search/cli/engine_script.hpp"
-#include "search/cli/export_measure.hpp"
-#include "search/cli/subprocess.hpp"
+#include "search/cli/export/engine_script.hpp"
+#include "search/cli/export/measure.hpp"
+#include "search/cli/export/subprocess.hpp"
 
 namespace longrope::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "search/cli/report_html.hpp"
+#include "search/cli/report/html.hpp"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "model/utf8.hpp"
-#include "search/cli/report_style.hpp"
+#include "search/cli/report/style.hpp"
 
 namespace longrope::cli {
 namespace {

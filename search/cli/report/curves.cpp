@@ -7,9 +7,9 @@
 
 #include "model/rope_geometry.hpp"
 #include "model/scaling_methods.hpp"
-#include "search/cli/report_html.hpp"
-#include "search/cli/report_plot.hpp"
-#include "search/cli/report_view.hpp"
+#include "search/cli/report/html.hpp"
+#include "search/cli/report/plot.hpp"
+#include "search/cli/report/view.hpp"
 
 namespace longrope::cli {
 namespace {

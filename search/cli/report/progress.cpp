@@ -5,9 +5,9 @@
 #include <cmath>
 #include <limits>
 
-#include "search/cli/report_html.hpp"
-#include "search/cli/report_plot.hpp"
-#include "search/cli/report_view.hpp"
+#include "search/cli/report/html.hpp"
+#include "search/cli/report/plot.hpp"
+#include "search/cli/report/view.hpp"
 #include "search/stage_record.hpp"
 
 namespace longrope::cli {

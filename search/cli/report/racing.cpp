@@ -6,9 +6,9 @@
 #include <cmath>
 #include <map>
 
-#include "search/cli/report_html.hpp"
-#include "search/cli/report_plot.hpp"
-#include "search/cli/report_view.hpp"
+#include "search/cli/report/html.hpp"
+#include "search/cli/report/plot.hpp"
+#include "search/cli/report/view.hpp"
 #include "search/holdout.hpp"
 
 namespace longrope::cli {

@@ -8,7 +8,7 @@
 #include "model/factor_file.hpp"
 #include "model/mapped_file.hpp"
 #include "model/table_json.hpp"
-#include "search/cli/export_format.hpp"
+#include "search/cli/export/format.hpp"
 
 namespace longrope::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "search/cli/repair_stage.hpp"
+#include "search/cli/chain/repair_stage.hpp"
 
 #include <fmt/core.h>
 #include <fmt/ranges.h>

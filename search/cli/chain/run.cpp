@@ -7,7 +7,7 @@
 #include "kernels/error.hpp"
 #include "model/model_config.hpp"
 #include "model/safetensors.hpp"
-#include "search/cli/chain.hpp"
+#include "search/cli/chain/chain.hpp"
 #include "search/cli/search_report.hpp"
 #include "search/cli/session.hpp"
 #include "search/cli/stage_setup.hpp"

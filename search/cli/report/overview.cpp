@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "search/cli/command.hpp"
-#include "search/cli/report_html.hpp"
-#include "search/cli/report_view.hpp"
+#include "search/cli/report/html.hpp"
+#include "search/cli/report/view.hpp"
 
 namespace longrope::cli {
 namespace {
