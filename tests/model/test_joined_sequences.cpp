@@ -74,6 +74,7 @@ TEST_CASE("A sequence's bits do not depend on those that go with it", "[joined]"
       }
       for (const WindowLayout layout : {WindowLayout{1024, false, 8}, WindowLayout{256, false, 9},
                                         WindowLayout{300, true, 3}, WindowLayout{1, false, 2}}) {
+        if (layout.chunk_tokens == 1 && tokens > 33) continue;  // a product a position: slow
         const Transformer joined = f.transformer(layout);
         for (const std::size_t count : {1U, 2U, 3U, 8U, 9U}) {
           CAPTURE(static_cast<int>(precision), tokens, layout.chunk_tokens, layout.hidden_on_host, count);
