@@ -64,24 +64,6 @@ StoredChoice choose_from_store(const std::string& argument) {
   return {*chosen, contents.header.stage.target_length, contents.header.model.original_length};
 }
 
-StoreTable choose_table(const std::filesystem::path& file, const std::string& name) {
-  const std::vector<StoreTable> tables = read_store_tables(file);
-  const StoreTable* chosen = nullptr;
-  std::string names;
-  for (const StoreTable& table : tables) {
-    if (table.name == name) return table;
-    names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ", table.name);
-    if (chosen == nullptr ||
-        std::pair(table.has_short(), table.target_length) >= std::pair(chosen->has_short(), chosen->target_length)) {
-      chosen = &table;
-    }
-  }
-  if (chosen == nullptr)
-    throw InputError(fmt::format("[store] {} holds no table yet (a search writes it when it ends)", file.string()));
-  if (name.empty()) return *chosen;
-  throw InputError(fmt::format("[store] {} has the tables {} but got \"{}\"", file.string(), names, name));
-}
-
 std::optional<StoreTable> repaired_table(const std::filesystem::path& file) {
   std::optional<StoreTable> pair;
   for (const StoreTable& table : read_store_tables(file)) {
@@ -99,6 +81,20 @@ StoreTable longest_table(const std::filesystem::path& file) {
   if (chosen == nullptr)
     throw InputError(fmt::format("[store] {} holds no table yet (a search writes it when it ends)", file.string()));
   return *chosen;
+}
+
+StoreTable choose_table(const std::filesystem::path& file, const std::string& name) {
+  if (name.empty()) {
+    const std::optional<StoreTable> pair = repaired_table(file);
+    return pair ? *pair : longest_table(file);
+  }
+  std::string names;
+  for (const StoreTable& table : read_store_tables(file)) {
+    if (table.name == name) return table;
+    names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ", table.name);
+  }
+  throw InputError(
+      fmt::format("[store] {} has the tables {} but got \"{}\"", file.string(), names.empty() ? "none" : names, name));
 }
 
 namespace {

@@ -74,17 +74,23 @@ std::string rows_of(float first, int width, const std::vector<int>& order) {
   return bytes;
 }
 
+/// Where a GGUF of this architecture was exported, and verified.
+std::filesystem::path exported(const ScratchDirectory& directory, const std::string& type) {
+  const ModelConfig config = config_of(type);
+  const GgufExport made(directory.write("in.gguf", gguf_of(type).bytes()), tables_of(config), config);
+  const std::filesystem::path path = directory.path() / "out.gguf";
+  NewFile out(path);
+  made.write(out);
+  out.commit();
+  made.verify(path);
+  return path;
+}
+
 }  // namespace
 
 TEST_CASE("a llama GGUF gets tables and keys, and loses what would scale twice", "[gguf]") {
   const ScratchDirectory directory;
-  const ModelConfig config = config_of("llama");
-  const GgufExport made(directory.write("in.gguf", gguf_of("llama").bytes()), tables_of(config), config);
-  NewFile out(directory.path() / "out.gguf");
-  made.write(out);
-  out.commit();
-  made.verify(directory.path() / "out.gguf");
-  const GgufFile file(directory.path() / "out.gguf");
+  const GgufFile file(exported(directory, "llama"));
   CHECK(file.find_string("llama.rope.scaling.type") == "longrope");
   CHECK(file.find_integer("llama.rope.scaling.original_context_length") == 256);
   CHECK(file.find_integer("llama.context_length") == 2048);
@@ -105,13 +111,7 @@ TEST_CASE("a llama GGUF gets tables and keys, and loses what would scale twice",
 
 TEST_CASE("a Qwen2 becomes a llama with its Q and K rows interleaved", "[gguf]") {
   const ScratchDirectory directory;
-  const ModelConfig config = config_of("qwen2");
-  const GgufExport made(directory.write("in.gguf", gguf_of("qwen2").bytes()), tables_of(config), config);
-  NewFile out(directory.path() / "out.gguf");
-  made.write(out);
-  out.commit();
-  made.verify(directory.path() / "out.gguf");
-  const GgufFile file(directory.path() / "out.gguf");
+  const GgufFile file(exported(directory, "qwen2"));
   CHECK(file.find_string("general.architecture") == "llama");
   CHECK(file.find_integer("llama.embedding_length") == 8);
   CHECK(file.find("qwen2.embedding_length") == nullptr);
