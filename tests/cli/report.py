@@ -251,8 +251,8 @@ def states(reporter, program, checks, model, tokens, store, directory):
     as_inspected(program, checks, empty, page, "empty")
     checks.true("No generation is finished yet" in page.text, "empty: it says so", "a sentence", page.text[:300])
     growing = directory / "growing.h5"
-    writer = program.start("search", "--model", model, "--tokens", tokens, "--target-length", 256, "--windows", 2, "--strategy",
-                           "paper-ga", "--budget", 100000, "--store", growing)
+    writer = program.start("search", "--model", model, "--tokens", tokens, "--target-length", 256, "--windows", 20, "--strategy",
+                           "random", "--budget", 100000, "--store", growing)
     try:
         deadline, seen = time.monotonic() + 120, []
         while len(seen) < 3 and time.monotonic() < deadline:
