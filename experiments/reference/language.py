@@ -81,8 +81,9 @@ def passkey_prompt(rng, before, after, header=HEADERS[0], joint=" ", key=None, f
 class World:
     """One document: its cast, their facts, and the sentences made of them."""
 
-    def __init__(self, rng, people=22, places=9):
+    def __init__(self, rng, people=22, places=9, pass_keys=True):
         self.rng = rng
+        self.pass_keys = pass_keys
         self.used = set()
         self.places = [self.name(place=True) for _ in range(places)]
         self.place = {}
@@ -186,7 +187,7 @@ class World:
             cast = list(dict.fromkeys(cast + [rng.choice(self.people)]))
         places = rng.sample(self.places, 2)
         key, filler = None, 0
-        if rng.random() < 0.12:
+        if rng.random() < 0.12 and self.pass_keys:
             key = draw_key(rng)
             yield passkey_sentence(key)
             filler = rng.randrange(0, 8)
@@ -211,9 +212,9 @@ class World:
             yield f"{QUESTION} {key}."
 
 
-def document(seed, size, unit="bytes"):
+def document(seed, size, unit="bytes", pass_keys=True):
     """A document of at least `size` bytes or words that ends with a whole sentence."""
-    world = World(random.Random(f"longrope reference document {seed}"))
+    world = World(random.Random(f"longrope reference document {seed}"), pass_keys=pass_keys)
     sentences, have = [], 0
     while True:
         for sentence in world.scene():
@@ -230,11 +231,14 @@ def main():
     size.add_argument("--bytes", type=int, default=60000, help="least size of a document in bytes (default 60000)")
     size.add_argument("--words", type=int, help="least size of a document in words")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first; the others count on (default 1)")
+    parser.add_argument("--no-pass-keys", action="store_true",
+                        help="leave pass keys out: haystacks, where another key would be a second answer")
     parser.add_argument("--out", required=True, help="folder for the files SEED.txt")
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
     for seed in range(options.seed, options.seed + options.documents):
-        text = document(f"file {seed}", options.words or options.bytes, "words" if options.words else "bytes")
+        text = document(f"file {seed}", options.words or options.bytes, "words" if options.words else "bytes",
+                        not options.no_pass_keys)
         with open(os.path.join(options.out, f"{seed}.txt"), "w", encoding="ascii", newline="") as file:
             file.write(text)
 
