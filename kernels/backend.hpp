@@ -103,7 +103,7 @@ struct RotateQkvOptions {
 };
 
 /// Operations on one device. Thread-safe. What one thread asks for happens in the order it asked; it may still be
-/// running when a call returns, except where the result is in host memory (nll) and in finish().
+/// running when a call returns, except where the result is in host memory (nll, argmax) and in finish().
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -117,9 +117,12 @@ class Backend {
   virtual DType projection_dtype() const = 0;
   /// Rows that should go through a layer at once: enough for full speed, few enough to bound the workspace.
   virtual std::int64_t preferred_chunk_tokens() const = 0;
+  /// Whether a row's bits are the same whatever number of rows an operation has: true on the CPU; on a GPU the rows
+  /// decide which algorithm multiplies.
+  virtual bool rows_independent() const = 0;
 
   /// Uninitialised device memory. Throws RuntimeError when there is not enough. Released by a thread that used it, or
-  /// after every thread that used it has finished (nll and finish wait).
+  /// after every thread that used it has finished (nll, argmax and finish wait).
   virtual DeviceMemory allocate(std::int64_t bytes) const = 0;
   /// Waits for everything the calling thread asked for. Throws RuntimeError if any of it failed.
   virtual void finish() const = 0;
@@ -174,6 +177,10 @@ class Backend {
   /// x activation dtype [rows, hidden]. Precondition: 0 <= targets[r] < vocabulary. Non-finite logits give NaN.
   virtual void nll(const LmHead& head, ConstMatrix x, std::span<const std::int32_t> targets,
                    std::span<double> nll_nats) const = 0;
+
+  /// ids[r] = the entry with the largest logit, the lowest of those that are equal; -1 if a logit of the row is not
+  /// finite. logits = x W^T, never stored whole. x activation dtype [rows, hidden].
+  virtual void argmax(const LmHead& head, ConstMatrix x, std::span<std::int32_t> ids) const = 0;
 };
 
 /// The CPU backend. Throws InputError if precision is fp8, or bf16 and the processor has no AVX-512 bf16 product path.

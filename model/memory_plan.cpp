@@ -30,7 +30,8 @@ std::string size_text(std::int64_t bytes) {
 /// The terms of a plan for one chunk size and placement.
 MemoryPlan make_plan(const ModelConfig& c, const kernels::MemoryFormat& format, const MemoryPlanOptions& options,
                      WindowLayout layout) {
-  const std::int64_t inputs = options.window_tokens - 1;  // the last token is a target only
+  // The last token of a window is a target only.
+  const std::int64_t inputs = options.generation ? options.window_tokens : options.window_tokens - 1;
   const std::int64_t sequences =
       layout.max_sequences == 1 ? 1 : std::max(layout.max_sequences, layout.chunk_tokens / inputs);
   const std::int64_t rows = std::min(sequences * inputs, layout.chunk_tokens);
@@ -39,6 +40,7 @@ MemoryPlan make_plan(const ModelConfig& c, const kernels::MemoryFormat& format, 
   MemoryPlan plan;
   plan.device = options.device;
   plan.window_tokens = options.window_tokens;
+  plan.generation = options.generation;
   plan.layout = layout;
   plan.layout.chunk_tokens = rows;
   plan.sequences = sequences;
@@ -46,9 +48,10 @@ MemoryPlan make_plan(const ModelConfig& c, const kernels::MemoryFormat& format, 
   plan.weights_bytes = weights_bytes(c, format, options.embedding);
   plan.fixed_bytes = format.fixed_bytes;
   const std::int64_t hidden_row = c.hidden_size * bytes_of(kernels::DType::f32);
-  plan.hidden_bytes = (layout.hidden_on_host ? 2 * rows : sequences * inputs) * hidden_row;
+  const std::int64_t device_rows = options.generation ? rows : sequences * inputs;
+  plan.hidden_bytes = (layout.hidden_on_host ? 2 * rows : device_rows) * hidden_row;
   plan.host_bytes = layout.hidden_on_host ? sequences * inputs * hidden_row : 0;
-  plan.kv_bytes = sequences * format.kv_buffer(shape, inputs);
+  plan.kv_bytes = (options.generation ? c.layers : sequences) * format.kv_buffer(shape, inputs);
   plan.rotation_bytes = sequences * format.rotation(shape.rotary_dim / 2, options.window_tokens);
   plan.workspace_bytes =
       rows * ((c.hidden_size + q_columns + c.intermediate_size) * bytes_of(format.activation) +
@@ -88,7 +91,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const kernels::MemoryFormat& f
     throw InputError(fmt::format("[memory] a window must have at least 2 tokens and a chunk 1 but got {} and {}",
                                  options.window_tokens, options.preferred_chunk_tokens));
   }
-  std::int64_t host_limit = options.host_free_bytes;
+  const std::int64_t host_limit = options.generation ? 0 : options.host_free_bytes;
   MemoryPlan plan;
   for (const bool on_host : {false, true}) {
     if (on_host && host_limit == 0) break;
@@ -100,7 +103,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const kernels::MemoryFormat& f
         most = std::min(most, (options.free_bytes - plan.weights_bytes - plan.fixed_bytes) / plan.window_bytes());
         if (on_host) most = std::min(most, host_limit / plan.host_bytes);
         plan.windows_at_once = most;
-        return joined(plan, config, format, options);
+        return options.generation ? plan : joined(plan, config, format, options);
       }
       if (chunk / 2 < smallest) break;
     }
@@ -114,15 +117,27 @@ MemoryPlan plan_memory(const ModelConfig& config, const kernels::MemoryFormat& f
                        size_text(host_limit));
   }
   throw InputError(fmt::format(
-      "[memory] a window of {} tokens must fit {} but needs at least {} (weights {}, K and V {}, hidden state {}, the "
+      "[memory] a {} of {} tokens must fit {} but needs at least {} (weights {}, K and V{} {}, hidden state {}, the "
       "rest {}){} and {} are free ({})",
-      options.window_tokens, options.device, size_text(plan.total_bytes()), size_text(plan.weights_bytes),
+      options.generation ? "generation" : "window", options.window_tokens, options.device,
+      size_text(plan.total_bytes()), size_text(plan.weights_bytes), options.generation ? " of all layers" : "",
       size_text(plan.kv_bytes), size_text(plan.hidden_bytes),
       size_text(plan.total_bytes() - plan.weights_bytes - plan.kv_bytes - plan.hidden_bytes), host,
       size_text(options.free_bytes), hint));
 }
 
 std::string MemoryPlan::describe() const {
+  if (generation) {
+    return fmt::format(
+        "{}: {} free; weights {}, taken once beside them {}\n"
+        "  a generation of up to {} tokens: K and V of all layers {}, rotation {}, hidden state and buffers of a chunk "
+        "of "
+        "{} rows {}, scratch {}\n"
+        "  {} at once, {} in all",
+        device, size_text(free_bytes), size_text(weights_bytes), size_text(fixed_bytes), window_tokens,
+        size_text(kv_bytes), size_text(rotation_bytes), layout.chunk_tokens, size_text(hidden_bytes + workspace_bytes),
+        size_text(scratch_bytes), windows_at_once, size_text(total_bytes()));
+  }
   return fmt::format(
       "{}: {} free; weights {}, taken once beside them {}\n"
       "  a pass of windows of {} tokens: hidden state {}{}, K and V of one layer {}, rotation {}, buffers of a chunk "

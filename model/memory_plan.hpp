@@ -1,6 +1,7 @@
 // What one window needs of a device, before anything is allocated: the chunk, where the hidden state lives, how many
 // windows run at once, and a refusal with the numbers where it cannot fit. Layer-major (DESIGN section 5): hidden state
-// of all tokens, K and V of one layer, and buffers of one chunk.
+// of all tokens, K and V of one layer, and buffers of one chunk. A Generator holds K and V of all layers instead, and
+// the hidden state of one chunk.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ struct WindowLayout {
 /// What there is, and what one would like.
 struct MemoryPlanOptions {
   std::string device = "the device";        ///< its name in messages
-  std::int64_t window_tokens = 0;           ///< of the longest window, >= 2
+  std::int64_t window_tokens = 0;           ///< of the longest window, >= 2; of a Generator: its capacity
+  bool generation = false;                  ///< a Generator is what runs, not windows
   std::int64_t free_bytes = 0;              ///< of the device
   std::int64_t host_free_bytes = 0;         ///< for a streamed hidden state; 0: no streaming (the CPU)
   std::int64_t preferred_chunk_tokens = 0;  ///< Backend::preferred_chunk_tokens
@@ -36,15 +38,16 @@ struct MemoryPlanOptions {
 struct MemoryPlan {
   std::string device;
   std::int64_t window_tokens = 0;
+  bool generation = false;
   WindowLayout layout;
-  std::int64_t windows_at_once = 1;  ///< passes that run at once, each of `sequences` windows
+  std::int64_t windows_at_once = 1;  ///< passes that run at once, each of `sequences` windows, or Generators
   std::int64_t sequences = 1;
   // Once per device.
   std::int64_t weights_bytes = 0;
   std::int64_t fixed_bytes = 0;
   // Per pass that runs.
   std::int64_t hidden_bytes = 0;     ///< float32 residual stream on the device: all tokens, or two chunks of it
-  std::int64_t kv_bytes = 0;         ///< K and V of one layer
+  std::int64_t kv_bytes = 0;         ///< K and V of one layer; of a Generator: of all
   std::int64_t rotation_bytes = 0;   ///< the tables of the pass
   std::int64_t workspace_bytes = 0;  ///< activations of one chunk
   std::int64_t scratch_bytes = 0;    ///< of the backend's operations
@@ -61,8 +64,8 @@ struct MemoryPlan {
 
 /// The plan for one device. In this order: the preferred chunk with the hidden state on the device; half the chunk,
 /// down to 1024 rows; the hidden state on the host; smaller chunks again, down to 256 rows. Then as many sequences in
-/// a pass, and as many passes at once, as fit and are preferred. Throws InputError with what is needed and what there
-/// is if nothing fits.
+/// a pass, and as many passes at once, as fit and are preferred. A Generator has no hidden state to put on the host,
+/// and takes one sequence. Throws InputError with what is needed and what there is if nothing fits.
 MemoryPlan plan_memory(const ModelConfig& config, const kernels::MemoryFormat& format,
                        const MemoryPlanOptions& options);
 

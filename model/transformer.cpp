@@ -7,29 +7,15 @@
 #include <limits>
 
 #include "kernels/error.hpp"
+#include "model/decoder.hpp"
 #include "model/hidden_state.hpp"
-#include "model/layer_weights.hpp"
 #include "model/safetensors.hpp"
 
 namespace longrope::model {
 namespace {
 
 using kernels::Backend;
-using kernels::DType;
 using kernels::Matrix;
-
-/// Device memory of one matrix.
-class Buffer {
- public:
-  Buffer(const Backend& backend, DType dtype, std::int64_t rows, std::int64_t cols)
-      : memory_(backend.allocate(rows * cols * kernels::bytes_of(dtype))), matrix_{memory_.get(), dtype, rows, cols} {}
-  Matrix rows(std::int64_t count) const { return matrix_.row_range(0, count); }
-  Matrix row_range(std::int64_t first, std::int64_t count) const { return matrix_.row_range(first, count); }
-
- private:
-  kernels::DeviceMemory memory_;
-  Matrix matrix_;
-};
 
 /// Sequences of equal length on their way through the layers, interleaved: a visit has `block` positions of each in
 /// turn, [sequence, position], the last visit fewer, so that all are at the same position and no visit has more rows
@@ -97,9 +83,9 @@ struct Batch {
 
 }  // namespace
 
-struct Transformer::Impl {
+struct Transformer::Impl : Decoder {
   Impl(const ModelConfig& model, const TensorFiles& files, const Backend& device, const WindowLayout& window_layout)
-      : backend(device), layout(window_layout), config(model) {
+      : Decoder{device, window_layout, model, {}, {}} {
     if (layout.chunk_tokens < 1) {
       throw InputError(fmt::format("[transformer] a chunk must have at least 1 token but got {}", layout.chunk_tokens));
     }
@@ -200,11 +186,6 @@ struct Transformer::Impl {
     return sums;
   }
 
-  const Backend& backend;
-  WindowLayout layout;
-  ModelConfig config;
-  Weights weights;
-  kernels::AttentionShape shape;
   std::int64_t parameters = 0;
   std::string weights_sha256;
 };
@@ -219,6 +200,7 @@ Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 
 const ModelConfig& Transformer::config() const { return impl_->config; }
+const Decoder& Transformer::decoder() const { return *impl_; }
 std::int64_t Transformer::parameters() const { return impl_->parameters; }
 const std::string& Transformer::weights_sha256() const { return impl_->weights_sha256; }
 

@@ -18,6 +18,8 @@
 
 namespace longrope::model {
 
+struct Decoder;
+
 /// Sum of NLL over scored targets.
 struct NllSum {
   double nll_nats = 0.0;  ///< NaN if any scored target's logits are not finite
@@ -45,6 +47,7 @@ class Transformer {
   const ModelConfig& config() const;
   std::int64_t parameters() const;            ///< elements of the checkpoint's tensors
   const std::string& weights_sha256() const;  ///< TensorFiles::sample_sha256
+  const Decoder& decoder() const;             ///< what a Generator computes with
 
   /// cos and sin of a table for windows of up to `tokens` tokens, to be shared by all windows of a candidate.
   std::unique_ptr<kernels::RotationTable> rotation(const RopeTable& table, kernels::RotationPrecision precision,

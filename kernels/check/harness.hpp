@@ -89,6 +89,7 @@ void check_linear(Harness& harness);
 void check_rotation(Harness& harness);
 void check_attention(Harness& harness);
 void check_nll(Harness& harness);
+void check_argmax(Harness& harness);
 void check_whole(Harness& harness);
 void check_memory(Harness& harness);
 

@@ -39,6 +39,7 @@ int main(int argc, char** argv) {
       check::check_rotation(harness);
       check::check_attention(harness);
       check::check_nll(harness);
+      check::check_argmax(harness);
       check::check_whole(harness);
       check::check_memory(harness);
     } catch (const check::DeviceLost& error) {

@@ -75,10 +75,10 @@ constexpr std::int64_t kLanes = hn::MaxLanes(FloatTag());
 constexpr int kTileRows = HWY_MAX_BYTES >= 64 ? 8 : 4;  // 8 x 2 accumulators need 32 registers, 4 x 2 need 16
 
 /// acc[r][v] += sum over t < count of a[t * a_step + r * a_row] * b[v][t * kPanel ...]: rank-1 updates held in
-/// registers.
-template <int kVectors, std::int64_t kStep, std::int64_t kRow>
+/// registers. The sums of a row are the same whatever kRows.
+template <int kRows, int kVectors, std::int64_t kStep, std::int64_t kRow>
 HWY_INLINE void accumulate(const float* HWY_RESTRICT a, const float* const* b, std::int64_t count,
-                           FloatVec (&acc)[kTileRows][kVectors]) {
+                           FloatVec (&acc)[kRows][kVectors]) {
   const FloatTag d;
   const float* HWY_RESTRICT b0 = b[0];
   const float* HWY_RESTRICT b1 = b[kVectors - 1];
@@ -88,7 +88,7 @@ HWY_INLINE void accumulate(const float* HWY_RESTRICT a, const float* const* b, s
     b0 += kPanel;
     b1 += kPanel;
 #pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       const FloatVec s = hn::Set(d, a[r * kRow]);
       acc[r][0] = hn::MulAdd(s, v0, acc[r][0]);
       if constexpr (kVectors > 1) acc[r][1] = hn::MulAdd(s, v1, acc[r][1]);
@@ -99,9 +99,9 @@ HWY_INLINE void accumulate(const float* HWY_RESTRICT a, const float* const* b, s
 
 #ifdef LONGROPE_BF16_PRODUCTS
 /// The same over pairs of terms: a holds two bf16 in the place of a float, and so does b.
-template <int kVectors, std::int64_t kStep, std::int64_t kRow>
+template <int kRows, int kVectors, std::int64_t kStep, std::int64_t kRow>
 LONGROPE_BF16_PRODUCTS inline void accumulate_bf16(const float* HWY_RESTRICT a, const std::uint16_t* const* b,
-                                                   std::int64_t count, FloatVec (&acc)[kTileRows][kVectors]) {
+                                                   std::int64_t count, FloatVec (&acc)[kRows][kVectors]) {
   const std::uint16_t* HWY_RESTRICT b0 = b[0];
   const std::uint16_t* HWY_RESTRICT b1 = b[kVectors - 1];
   for (std::int64_t t = 0; t < count; ++t) {
@@ -110,7 +110,7 @@ LONGROPE_BF16_PRODUCTS inline void accumulate_bf16(const float* HWY_RESTRICT a, 
     b0 += 2 * kPanel;
     b1 += 2 * kPanel;
 #pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       std::int32_t pair = 0;
       std::memcpy(&pair, a + r * kRow, sizeof pair);
       const auto s = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
@@ -138,20 +138,35 @@ class BlockAttention {
         query_steps_(bf16_ ? (block.head_dim + 1) / 2 : block.head_dim) {}
 
   HWY_ATTR void run() {
+    if (b_.rows == 1) {
+      run_rows<1>();
+    } else {
+      run_rows<kTileRows>();
+    }
+  }
+
+ private:
+  /// kRows: how many go through a product together.
+  template <int kRows>
+  HWY_ATTR void run_rows() {
     pack_queries();
     const std::int64_t last = position(b_.rows - 1);
     const std::int64_t first = first_visible(0) / kKeyBlock * kKeyBlock;
     for (key0_ = first; key0_ <= last; key0_ += kKeyBlock) {
       keys_ = std::min(kKeyBlock, last + 1 - key0_);
-      score();
-      for (std::int64_t group = 0; group < groups(); ++group) softmax(group);
-      add_values();
+      score<kRows>();
+      for (std::int64_t group = 0; group < groups(); ++group) softmax<kRows>(group);
+      add_values<kRows>();
     }
     write_output();
   }
 
- private:
   std::int64_t groups() const { return (b_.rows + kRowGroup - 1) / kRowGroup; }
+  /// Rows that are computed: whole groups, or the only one.
+  template <int kRows>
+  std::int64_t live_rows() const {
+    return kRows == 1 ? 1 : groups() * kRowGroup;
+  }
   /// Position of a row; rows that only fill up a group stand where the last row does.
   std::int64_t position(std::int64_t row) const { return b_.first_position + std::min(row, b_.rows - 1); }
   std::int64_t first_visible(std::int64_t row) const {
@@ -185,58 +200,63 @@ class BlockAttention {
     std::fill(s_.output, s_.output + packed_rows * cols_, 0.0F);
     std::fill(s_.max, s_.max + packed_rows, -std::numeric_limits<float>::infinity());
     std::fill(s_.sum, s_.sum + packed_rows, 0.0F);
+    std::fill(s_.correction, s_.correction + packed_rows, 0.0F);
   }
 
   /// scores = Q K^T, by tiles of keys that stay in the first-level cache while all rows use them.
+  template <int kRows>
   HWY_ATTR void score() {
     for (std::int64_t tile = 0; tile < keys_; tile += kKeyTile) {
       for (std::int64_t group = 0; group < groups(); ++group) {
         const auto [begin, end] = visible(group);
         if (tile + kKeyTile <= begin || tile >= end) continue;
         for (std::int64_t key = tile; key < tile + kKeyTile; key += 2 * kLanes) {
-          for (std::int64_t r = 0; r < kRowGroup; r += kTileRows) {
+          for (std::int64_t r = 0; r < std::min(kRowGroup, live_rows<kRows>()); r += kRows) {
 #ifdef LONGROPE_BF16_PRODUCTS
             if (bf16_) {
-              score_tile_bf16(group, r, key);
+              score_tile_bf16<kRows>(group, r, key);
               continue;
             }
 #endif
-            score_tile(group, r, key);
+            score_tile<kRows>(group, r, key);
           }
         }
       }
     }
   }
 
+  template <int kRows>
   HWY_ATTR void score_tile(std::int64_t group, std::int64_t row, std::int64_t key) {
     const FloatTag d;
-    FloatVec acc[kTileRows][2];
+    FloatVec acc[kRows][2];
 #pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) acc[r][0] = acc[r][1] = hn::Zero(d);
+    for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = hn::Zero(d);
     const float* key_panels = static_cast<const float*>(b_.keys) + key0_ * b_.head_dim;
     const float* const panels[2] = {panel_address(key_panels, kPanel * b_.head_dim, key),
                                     panel_address(key_panels, kPanel * b_.head_dim, key + kLanes)};
-    accumulate<2, kRowGroup, 1>(s_.queries + group * kRowGroup * b_.head_dim + row, panels, b_.head_dim, acc);
+    accumulate<kRows, 2, kRowGroup, 1>(s_.queries + group * kRowGroup * b_.head_dim + row, panels, b_.head_dim, acc);
     float* out = s_.scores + (group * kRowGroup + row) * kScoreStride + key;
 #pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       hn::Store(acc[r][0], d, out + r * kScoreStride);
       hn::Store(acc[r][1], d, out + r * kScoreStride + kLanes);
     }
   }
 
 #ifdef LONGROPE_BF16_PRODUCTS
+  template <int kRows>
   LONGROPE_BF16_PRODUCTS void score_tile_bf16(std::int64_t group, std::int64_t row, std::int64_t key) {
-    FloatVec acc[kTileRows][2];
+    FloatVec acc[kRows][2];
 #pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) acc[r][0].raw = acc[r][1].raw = _mm512_setzero_ps();
+    for (int r = 0; r < kRows; ++r) acc[r][0].raw = acc[r][1].raw = _mm512_setzero_ps();
     const std::int64_t columns = 2 * query_steps_;
     const auto* first = static_cast<const std::uint16_t*>(b_.keys) + (key0_ + key) * columns;
     const std::uint16_t* const panels[2] = {first, first + kPanel * columns};
-    accumulate_bf16<2, kRowGroup, 1>(s_.queries + group * kRowGroup * query_steps_ + row, panels, query_steps_, acc);
+    accumulate_bf16<kRows, 2, kRowGroup, 1>(s_.queries + group * kRowGroup * query_steps_ + row, panels, query_steps_,
+                                            acc);
     float* out = s_.scores + (group * kRowGroup + row) * kScoreStride + key;
 #pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       _mm512_store_ps(out + r * kScoreStride, acc[r][0].raw);
       _mm512_store_ps(out + r * kScoreStride + kPanel, acc[r][1].raw);
     }
@@ -244,15 +264,17 @@ class BlockAttention {
 #endif
 
   /// Masks a group's scores, turns them into exp(score - new max), and updates max, sum and correction.
+  template <int kRows>
   HWY_ATTR void softmax(std::int64_t group) {
     const auto [group_begin, group_end] = visible(group);
     if (group_begin == group_end) return;
     const std::int64_t begin = group_begin / kKeyTile * kKeyTile;
     const std::int64_t end = round_up(group_end, kKeyTile);
     const std::int64_t row0 = group * kRowGroup;
+    const std::int64_t rows = std::min(kRowGroup, live_rows<kRows>());
     const float lowest = -std::numeric_limits<float>::infinity();
     float reference[kRowGroup];  // new max, or 0 while no key is visible: -inf - 0 stays -inf, -inf - -inf is NaN
-    for (std::int64_t r = 0; r < kRowGroup; ++r) {
+    for (std::int64_t r = 0; r < rows; ++r) {
       float* scores = s_.scores + (row0 + r) * kScoreStride;
       mask(scores, begin, end, row0 + r);
       const float old_max = s_.max[row0 + r];
@@ -262,11 +284,11 @@ class BlockAttention {
       s_.correction[row0 + r] = old_max - reference[r];
     }
     const hn::CappedTag<float, kRowGroup> d;
-    for (std::int64_t r = 0; r < kRowGroup; r += static_cast<std::int64_t>(hn::Lanes(d))) {
+    for (std::int64_t r = 0; r < rows; r += static_cast<std::int64_t>(hn::Lanes(d))) {
       float* correction = s_.correction + row0 + r;
       hn::Store(exp_nonpositive(d, hn::Load(d, correction)), d, correction);
     }
-    for (std::int64_t r = 0; r < kRowGroup; ++r) {
+    for (std::int64_t r = 0; r < rows; ++r) {
       float* scores = s_.scores + (row0 + r) * kScoreStride;
       float sum = 0.0F;
 #ifdef LONGROPE_BF16_PRODUCTS
@@ -336,29 +358,30 @@ class BlockAttention {
 #endif
 
   /// output = output * correction + P V, by panels of columns that stay in the first-level cache.
+  template <int kRows>
   HWY_ATTR void add_values() {
     std::int64_t column = 0;
 #ifdef LONGROPE_BF16_PRODUCTS
     if (bf16_) {
-      for (; column + 2 * kPanel <= cols_; column += 2 * kPanel) add_value_columns_bf16<2>(column);
-      for (; column < cols_; column += kPanel) add_value_columns_bf16<1>(column);
+      for (; column + 2 * kPanel <= cols_; column += 2 * kPanel) add_value_columns_bf16<kRows, 2>(column);
+      for (; column < cols_; column += kPanel) add_value_columns_bf16<kRows, 1>(column);
       return;
     }
 #endif
-    for (; column + 2 * kLanes <= cols_; column += 2 * kLanes) add_value_columns<2>(column);
-    for (; column < cols_; column += kLanes) add_value_columns<1>(column);
+    for (; column + 2 * kLanes <= cols_; column += 2 * kLanes) add_value_columns<kRows, 2>(column);
+    for (; column < cols_; column += kLanes) add_value_columns<kRows, 1>(column);
   }
 
-  template <int kVectors>
+  template <int kRows, int kVectors>
   HWY_ATTR void add_value_columns(std::int64_t column) {
     const FloatTag d;
-    for (std::int64_t row = 0; row < groups() * kRowGroup; row += kTileRows) {
+    for (std::int64_t row = 0; row < live_rows<kRows>(); row += kRows) {
       const auto [begin, end] = visible(row / kRowGroup);
       if (begin == end) continue;
-      FloatVec acc[kTileRows][kVectors];
+      FloatVec acc[kRows][kVectors];
       float* out = s_.output + row * cols_ + column;
 #pragma GCC unroll 8
-      for (int r = 0; r < kTileRows; ++r) {
+      for (int r = 0; r < kRows; ++r) {
         const FloatVec correction = hn::Set(d, s_.correction[row + r]);
         acc[r][0] = hn::Mul(hn::Load(d, out + r * cols_), correction);
         if constexpr (kVectors > 1) acc[r][1] = hn::Mul(hn::Load(d, out + r * cols_ + kLanes), correction);
@@ -367,9 +390,9 @@ class BlockAttention {
       const float* const panels[2] = {
           panel_address(value_panels, b_.value_panel_stride, column),
           panel_address(value_panels, b_.value_panel_stride, column + (kVectors - 1) * kLanes)};
-      accumulate<kVectors, 1, kScoreStride>(s_.scores + row * kScoreStride + begin, panels, end - begin, acc);
+      accumulate<kRows, kVectors, 1, kScoreStride>(s_.scores + row * kScoreStride + begin, panels, end - begin, acc);
 #pragma GCC unroll 8
-      for (int r = 0; r < kTileRows; ++r) {
+      for (int r = 0; r < kRows; ++r) {
         hn::Store(acc[r][0], d, out + r * cols_);
         if constexpr (kVectors > 1) hn::Store(acc[r][1], d, out + r * cols_ + kLanes);
       }
@@ -378,16 +401,16 @@ class BlockAttention {
 
 #ifdef LONGROPE_BF16_PRODUCTS
   /// Keys in pairs: one that stands beside a visible one, and is not, has probability 0 and some finite value.
-  template <int kVectors>
+  template <int kRows, int kVectors>
   LONGROPE_BF16_PRODUCTS void add_value_columns_bf16(std::int64_t column) {
-    for (std::int64_t row = 0; row < groups() * kRowGroup; row += kTileRows) {
+    for (std::int64_t row = 0; row < live_rows<kRows>(); row += kRows) {
       const auto [visible_begin, end] = visible(row / kRowGroup);
       if (visible_begin == end) continue;
       const std::int64_t begin = visible_begin / 2 * 2;
-      FloatVec acc[kTileRows][kVectors];
+      FloatVec acc[kRows][kVectors];
       float* out = s_.output + row * cols_ + column;
 #pragma GCC unroll 8
-      for (int r = 0; r < kTileRows; ++r) {
+      for (int r = 0; r < kRows; ++r) {
         const __m512 correction = _mm512_set1_ps(s_.correction[row + r]);
         acc[r][0].raw = _mm512_mul_ps(_mm512_load_ps(out + r * cols_), correction);
         if constexpr (kVectors > 1) acc[r][1].raw = _mm512_mul_ps(_mm512_load_ps(out + r * cols_ + kPanel), correction);
@@ -396,9 +419,9 @@ class BlockAttention {
                           (key0_ + begin) * kPanel;
       const std::uint16_t* const panels[2] = {first, first + (kVectors - 1) * b_.value_panel_stride};
       const float* pairs = s_.scores + row * kScoreStride + begin / 2;
-      accumulate_bf16<kVectors, 1, kScoreStride>(pairs, panels, (end - begin + 1) / 2, acc);
+      accumulate_bf16<kRows, kVectors, 1, kScoreStride>(pairs, panels, (end - begin + 1) / 2, acc);
 #pragma GCC unroll 8
-      for (int r = 0; r < kTileRows; ++r) {
+      for (int r = 0; r < kRows; ++r) {
         _mm512_store_ps(out + r * cols_, acc[r][0].raw);
         if constexpr (kVectors > 1) _mm512_store_ps(out + r * cols_ + kPanel, acc[r][1].raw);
       }

@@ -27,6 +27,7 @@ class CpuBackend final : public Backend {
 
   DType projection_dtype() const override { return DType::f32; }
   std::int64_t preferred_chunk_tokens() const override { return 1024; }
+  bool rows_independent() const override { return true; }
 
   DeviceMemory allocate(std::int64_t bytes) const override { return allocate_aligned(bytes); }
 
@@ -36,7 +37,7 @@ class CpuBackend final : public Backend {
     return std::make_unique<CpuVector>(values);
   }
   std::unique_ptr<Linear> pack_linear(ConstMatrix weight, std::span<const float> bias) const override {
-    return std::make_unique<CpuLinear>(weight, bias, precision_);
+    return std::make_unique<CpuLinear>(weight, bias, precision_, products_);
   }
   std::unique_ptr<Embedding> pack_embedding(ConstMatrix weight) const override {
     return std::make_unique<CpuEmbedding>(weight);
@@ -83,9 +84,13 @@ class CpuBackend final : public Backend {
            std::span<double> nll_nats) const override {
     own<const CpuLmHead>(head, "nll").nll(x, targets, nll_nats);
   }
+  void argmax(const LmHead& head, ConstMatrix x, std::span<std::int32_t> ids) const override {
+    own<const CpuLmHead>(head, "argmax").argmax(x, ids);
+  }
 
  private:
   Precision precision_;
+  mutable GemmCache products_;
 };
 
 }  // namespace

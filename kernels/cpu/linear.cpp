@@ -5,10 +5,10 @@
 
 namespace longrope::kernels {
 
-CpuLinear::CpuLinear(ConstMatrix weight, std::span<const float> bias, Precision precision)
-    : gemm_(weight.cols, weight.rows, precision, !bias.empty()),
+CpuLinear::CpuLinear(ConstMatrix weight, std::span<const float> bias, Precision precision, GemmCache& products)
+    : gemm_(products.get(weight.cols, weight.rows, precision, !bias.empty())),
       activation_(precision == Precision::bf16 ? DType::bf16 : DType::f32),
-      packed_(gemm_.pack(weight)),
+      packed_(gemm_->pack(weight)),
       bias_(bias.begin(), bias.end()) {
   require(bias.empty() || static_cast<std::int64_t>(bias.size()) == weight.rows, "linear",
           "bias must have one element per output feature", static_cast<std::int64_t>(bias.size()));
@@ -17,9 +17,10 @@ CpuLinear::CpuLinear(ConstMatrix weight, std::span<const float> bias, Precision 
 void CpuLinear::apply(ConstMatrix x, Matrix y, bool accumulate) const {
   require_matrix(x, "linear", "x", y.rows, in_features(), activation_);
   require_matrix(y, "linear", "y", x.rows, out_features(), DType::f32);
+  const bool one_block = x.rows <= kGemmRows;
   parallel_rows(x.rows, kGemmRows, [&](std::int64_t first, std::int64_t count) {
-    gemm_.run(packed_.get(), bias_.empty() ? nullptr : bias_.data(), x.row_range(first, count).data,
-              static_cast<float*>(y.row_range(first, count).data), count, accumulate);
+    gemm_->run(packed_.get(), bias_.empty() ? nullptr : bias_.data(), x.row_range(first, count).data,
+               static_cast<float*>(y.row_range(first, count).data), count, accumulate, one_block);
   });
 }
 

@@ -61,30 +61,75 @@ void CpuLmHead::nll(ConstMatrix x, std::span<const std::int32_t> targets, std::s
   require(nll_nats.size() == targets.size(), "nll", "nll_nats must have one element per target",
           static_cast<std::int64_t>(nll_nats.size()));
   require_ids(targets, vocabulary_, "nll", "targets must be in the vocabulary");
+  const bool one_block = x.rows <= kGemmRows;
   parallel_rows(x.rows, kGemmRows, [&](std::int64_t first, std::int64_t count) {
     const auto begin = static_cast<std::size_t>(first);
     const auto size = static_cast<std::size_t>(count);
-    nll_block(x.row_range(first, count), targets.subspan(begin, size), nll_nats.subspan(begin, size));
+    nll_block(x.row_range(first, count), targets.subspan(begin, size), nll_nats.subspan(begin, size), one_block);
   });
 }
 
-void CpuLmHead::nll_block(ConstMatrix x, std::span<const std::int32_t> targets, std::span<double> nll_nats) const {
-  std::vector<RowState> rows(targets.size());
+void CpuLmHead::nll_block(ConstMatrix x, std::span<const std::int32_t> targets, std::span<double> nll_nats,
+                          bool threads) const {
+  const std::size_t rows = targets.size();
+  std::vector<LogitSum> sums(static_cast<std::size_t>(tiles()) * rows);
+  std::vector<RowState> states(rows);
+  const auto reduce = [&](std::int64_t tile) {
+    const float* logits = logits_of(tile, x);
+    const std::int64_t first = first_of(tile);
+    const std::int64_t count = size_of(tile);
+    for (std::size_t r = 0; r < rows; ++r) {
+      const float* row = logits + static_cast<std::int64_t>(r) * count;
+      sums[static_cast<std::size_t>(tile) * rows + r] = logit_sum(row, count);
+      if (targets[r] >= first && targets[r] < first + count)
+        states[r].target = static_cast<double>(row[targets[r] - first]);
+    }
+  };
+  if (threads) {
+    parallel_blocks(tiles(), reduce);
+  } else {
+    for (std::int64_t tile = 0; tile < tiles(); ++tile) reduce(tile);
+  }
+  for (std::size_t at = 0; at < sums.size(); ++at) states[at % rows].add(sums[at]);
+  for (std::size_t r = 0; r < rows; ++r) nll_nats[r] = states[r].nll();
+}
+
+void CpuLmHead::argmax(ConstMatrix x, std::span<std::int32_t> ids) const {
+  require_matrix(x, "argmax", "x", static_cast<std::int64_t>(ids.size()), hidden_, activation_);
+  // Tiles are tasks: of one row there is no other way to use several threads.
+  const std::int64_t row_blocks = (x.rows + kGemmRows - 1) / kGemmRows;
+  std::vector<LargestLogit> found(static_cast<std::size_t>(tiles() * x.rows));
+  parallel_blocks(row_blocks * tiles(), [&](std::int64_t item) {
+    const std::int64_t tile = item % tiles();
+    const std::int64_t first_row = item / tiles() * kGemmRows;
+    const std::int64_t rows = std::min(kGemmRows, x.rows - first_row);
+    const float* logits = logits_of(tile, x.row_range(first_row, rows));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      LargestLogit largest = largest_logit(logits + r * size_of(tile), size_of(tile));
+      if (largest.index >= 0) largest.index += first_of(tile);
+      found[static_cast<std::size_t>(tile * x.rows + first_row + r)] = largest;
+    }
+  });
+  for (std::size_t r = 0; r < ids.size(); ++r) {
+    LargestLogit best = found[r];
+    for (std::size_t at = r + ids.size(); at < found.size() && best.index >= 0; at += ids.size()) {
+      if (found[at].index < 0 || found[at].value > best.value) best = found[at];
+    }
+    ids[r] = static_cast<std::int32_t>(best.index);
+  }
+}
+
+std::int64_t CpuLmHead::first_of(std::int64_t tile) const { return tile * kVocabularyTile; }
+std::int64_t CpuLmHead::size_of(std::int64_t tile) const {
+  return std::min(kVocabularyTile, vocabulary_ - first_of(tile));
+}
+
+const float* CpuLmHead::logits_of(std::int64_t tile, ConstMatrix x) const {
   const std::int64_t bytes = kGemmRows * kVocabularyTile * static_cast<std::int64_t>(sizeof(float));
   auto* logits = static_cast<float*>(thread_scratch<LogitsTag>(bytes));
-  for (std::size_t tile = 0; tile < packed_.size(); ++tile) {
-    const std::int64_t first = static_cast<std::int64_t>(tile) * kVocabularyTile;
-    const std::int64_t count = std::min(kVocabularyTile, vocabulary_ - first);
-    const Gemm& gemm = count == kVocabularyTile ? *full_tile_ : *last_tile_;
-    gemm.run(packed_[tile].get(), nullptr, x.data, logits, x.rows, false);
-    for (std::size_t r = 0; r < rows.size(); ++r) {
-      const float* row = logits + static_cast<std::int64_t>(r) * count;
-      rows[r].add(logit_sum(row, count));
-      if (targets[r] >= first && targets[r] < first + count)
-        rows[r].target = static_cast<double>(row[targets[r] - first]);
-    }
-  }
-  for (std::size_t r = 0; r < rows.size(); ++r) nll_nats[r] = rows[r].nll();
+  const Gemm& gemm = size_of(tile) == kVocabularyTile ? *full_tile_ : *last_tile_;
+  gemm.run(packed_[static_cast<std::size_t>(tile)].get(), nullptr, x.data, logits, x.rows, false);
+  return logits;
 }
 
 }  // namespace longrope::kernels

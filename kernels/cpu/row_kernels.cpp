@@ -146,6 +146,23 @@ HWY_ATTR LogitSum logit_sum_simd(const float* logits, std::int64_t n) {
   return {max, total(low, high) + static_cast<double>(hn::GetLane(hn::SumOfLanes(d, poison)))};
 }
 
+HWY_ATTR LargestLogit largest_logit_simd(const float* logits, std::int64_t n) {
+  const FloatTag d;
+  const float lowest = -std::numeric_limits<float>::infinity();
+  const FloatVec zero = hn::Zero(d);
+  FloatVec max = hn::Set(d, lowest);
+  FloatVec poison = zero;
+  std::int64_t i = 0;
+  for (; i < n; i += kLanes) {
+    const std::int64_t lanes = std::min(kLanes, n - i);
+    max = hn::Max(max, load(logits + i, lanes, lowest));
+    poison = hn::MulAdd(load(logits + i, lanes, 0.0F), zero, poison);
+  }
+  const float largest = hn::GetLane(hn::MaxOfLanes(d, max));
+  if (!(hn::GetLane(hn::SumOfLanes(d, poison)) == 0.0F)) return {largest, -1};
+  return {largest, std::find(logits, logits + n, largest) - logits};
+}
+
 }  // namespace longrope::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -156,6 +173,7 @@ HWY_EXPORT(rms_norm_simd);
 HWY_EXPORT(gated_silu_simd);
 HWY_EXPORT(round_to_bf16_simd);
 HWY_EXPORT(logit_sum_simd);
+HWY_EXPORT(largest_logit_simd);
 
 void rms_norm_row(const float* x, const float* weight, std::int64_t n, float epsilon, float* y) {
   HWY_DYNAMIC_DISPATCH(rms_norm_simd)(x, weight, n, epsilon, y);
@@ -170,6 +188,10 @@ void round_row_to_bf16(const float* x, std::int64_t n, std::uint16_t* y) {
 }
 
 LogitSum logit_sum(const float* logits, std::int64_t n) { return HWY_DYNAMIC_DISPATCH(logit_sum_simd)(logits, n); }
+
+LargestLogit largest_logit(const float* logits, std::int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(largest_logit_simd)(logits, n);
+}
 
 }  // namespace longrope::kernels
 #endif

@@ -23,4 +23,13 @@ struct LogitSum {
 /// Precondition: n >= 1.
 LogitSum logit_sum(const float* logits, std::int64_t n);
 
+/// The largest of some logits and the lowest index that has it; index -1 if one is not finite.
+struct LargestLogit {
+  float value = 0.0F;
+  std::int64_t index = -1;
+};
+
+/// Precondition: n >= 1.
+LargestLogit largest_logit(const float* logits, std::int64_t n);
+
 }  // namespace longrope::kernels

@@ -47,6 +47,7 @@ class CudaBackend final : public Backend {
   DType activation_dtype() const override { return DType::bf16; }
   DType projection_dtype() const override { return DType::bf16; }
   std::int64_t preferred_chunk_tokens() const override { return kChunkTokens; }
+  bool rows_independent() const override { return false; }
 
   DeviceMemory allocate(std::int64_t bytes) const override { return device_.allocate(bytes); }
   void finish() const override { device_.finish("finish"); }
@@ -121,6 +122,10 @@ class CudaBackend final : public Backend {
   void nll(const LmHead& head, ConstMatrix x, std::span<const std::int32_t> targets,
            std::span<double> nll_nats) const override {
     own<const CudaLmHead>(head, "nll").nll(context(), x, targets, nll_nats);
+  }
+
+  void argmax(const LmHead& head, ConstMatrix x, std::span<std::int32_t> ids) const override {
+    own<const CudaLmHead>(head, "argmax").argmax(context(), x, ids);
   }
 
  private:

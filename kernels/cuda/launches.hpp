@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/backend.hpp"
+#include "kernels/cuda/logit_choice.hpp"
 
 namespace longrope::kernels::cuda {
 
@@ -82,6 +83,18 @@ struct LogitTile {
   double* nll = nullptr;
 };
 void launch_logit_sums(const LogitTile& tile, cudaStream_t stream);
+
+/// Adds a tile of logits to the rows' choices. logits f32 [rows, stride], columns 0 .. count - 1 are vocabulary entries
+/// first_entry ..; choices [rows], born on the first tile.
+struct ChoiceTile {
+  const float* logits = nullptr;
+  std::int64_t stride = 0;
+  std::int64_t rows = 0;
+  std::int64_t first_entry = 0;
+  std::int64_t count = 0;
+  LogitChoice* choices = nullptr;
+};
+void launch_largest_logits(const ChoiceTile& tile, cudaStream_t stream);
 
 /// What a row's softmax normaliser takes from a tile of logits: sum of exp(logit - max), NaN if one was not finite.
 struct LogitPartial {

@@ -1,5 +1,8 @@
+#include <vector>
+
 #include "kernels/check.hpp"
 #include "kernels/cuda/check.hpp"
+#include "kernels/cuda/logit_tiles.hpp"
 #include "kernels/cuda/loss.hpp"
 #include "kernels/cuda/weights.hpp"
 
@@ -41,6 +44,28 @@ void CudaLmHead::nll(const Context& context, ConstMatrix x, std::span<const std:
   }
   check(cudaMemcpyAsync(nll_nats.data(), values.get(), nll_nats.size_bytes(), cudaMemcpyDeviceToHost, stream()), "nll");
   device.finish("nll");
+}
+
+void CudaLmHead::argmax(const Context& context, ConstMatrix x, std::span<std::int32_t> ids) const {
+  const auto rows = static_cast<std::int64_t>(ids.size());
+  require_matrix(x, "argmax", "x", rows, hidden_, DType::bf16);
+  if (rows == 0) return;
+  const Device& device = context.device;
+  device.use();
+  const PaddedRows input(device, x, padded_hidden_);
+  const DeviceMemory choices = device.allocate(rows * static_cast<std::int64_t>(sizeof(LogitChoice)));
+  for_each_logit_tile(context, {input.data, weight_.get(), rows, padded_hidden_, vocabulary_},
+                      [&](const LogitBlock& logits) {
+                        launch_largest_logits({logits.logits, logits.stride, logits.rows, logits.first_entry,
+                                               logits.count, as<LogitChoice>(choices) + logits.first_row},
+                                              stream());
+                      });
+  std::vector<LogitChoice> found(ids.size());
+  check(cudaMemcpyAsync(found.data(), choices.get(), found.size() * sizeof(LogitChoice), cudaMemcpyDeviceToHost,
+                        stream()),
+        "argmax");
+  device.finish("argmax");
+  for (std::size_t r = 0; r < ids.size(); ++r) ids[r] = found[r].entry;
 }
 
 }  // namespace longrope::kernels::cuda

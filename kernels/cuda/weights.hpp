@@ -79,6 +79,8 @@ class CudaLmHead final : public LmHead {
   /// As Backend::nll; returns when the values are there.
   void nll(const Context& context, ConstMatrix x, std::span<const std::int32_t> targets,
            std::span<double> nll_nats) const;
+  /// As Backend::argmax; returns when the ids are there.
+  void argmax(const Context& context, ConstMatrix x, std::span<std::int32_t> ids) const;
 
  private:
   std::int64_t vocabulary_;

@@ -75,6 +75,7 @@ model::MemoryPlan plan_on(const Devices::Device& device, const Devices& devices,
   model::MemoryPlanOptions plan;
   plan.device = device.name;
   plan.window_tokens = window_tokens;
+  plan.generation = options.generation;
   plan.embedding = embedding;
   plan.preferred_chunk_tokens = chunk_tokens;
   const kernels::Precision precision = parse_precision(devices.precision);

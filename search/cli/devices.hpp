@@ -18,8 +18,9 @@ struct DeviceOptions {
   std::string precision = "auto";  ///< auto, f32, bf16 or fp8
   std::string devices = "all";     ///< all, or CUDA device numbers, comma-separated
   std::int64_t threads = 1;
-  std::int64_t tasks = 1;  ///< windows of one length under all tables that there are to score, about
-  bool verbose = false;    ///< what was chosen and planned, on stderr
+  std::int64_t tasks = 1;   ///< windows of one length under all tables that there are to score, about
+  bool generation = false;  ///< each lane runs a model::Generator of window_tokens instead of windows
+  bool verbose = false;     ///< what was chosen and planned, on stderr
 };
 
 /// Backends that were opened. Nothing of a model is on them yet.
@@ -40,8 +41,9 @@ struct Devices {
 /// each other or ask for what is not there.
 Devices open_devices(const DeviceOptions& options);
 
-/// Plans memory for windows of up to `window_tokens` on each, then loads the model on all at once. A GPU of several
-/// that has too little memory is left out with a warning, unless it was named. Throws InputError where nothing fits.
+/// Plans memory for windows of up to `window_tokens` on each (or for as many Generators of that capacity), then loads
+/// the model on all at once. A GPU of several that has too little memory is left out with a warning, unless it was
+/// named. Throws InputError where nothing fits.
 std::unique_ptr<search::DeviceLanes> load_lanes(const Devices& devices, const DeviceOptions& options,
                                                 const std::string& model_directory, const model::ModelConfig& config,
                                                 std::int64_t window_tokens);

@@ -151,6 +151,7 @@ TEST_CASE("attention is right on every instruction set", "[attention][simd]") {
         check_attention(*backend, {plain_shape(2, 1, head_dim), 290, 290, 0});
       }
       check_attention(*backend, {plain_shape(1, 1, 40), 330, 77, 70});
+      for (const std::int64_t window : {0, 70}) check_attention(*backend, {plain_shape(2, 1, 40), 330, 1, window});
     });
   }
 }

@@ -1,4 +1,7 @@
+#include <cstring>
+
 #include "kernels/convert.hpp"
+#include "kernels/cpu/gemm.hpp"
 #include "tests/kernels/fixtures.hpp"
 
 using namespace longrope::kernels;
@@ -88,6 +91,58 @@ TEST_CASE("a row's bits do not depend on the rows around it", "[linear][determin
         CHECK((parts.bits() == whole.bits()));
       }
     }
+  }
+}
+
+TEST_CASE("few rows have the bits they have in a full block", "[linear][determinism]") {
+  struct Shape {
+    std::int64_t in, out;
+  };
+  for (const auto& backend : backends()) {
+    const DType dtype = backend->activation_dtype();
+    // One column, less than a slice, several slices, and a narrower last one.
+    for (const Shape s : {Shape{64, 1}, Shape{1, 65}, Shape{640, 192}, Shape{1500, 321}, Shape{3000, 130}}) {
+      const Floats w = random_floats(s.out * s.in);
+      const Floats before = random_floats(256 * s.out);
+      const Guarded x(*backend, 256, s.in, dtype, random_floats(256 * s.in));
+      for (const bool bias : {false, true}) {
+        const auto linear =
+            backend->pack_linear({w.data(), DType::f32, s.out, s.in}, bias ? random_floats(s.out) : Floats{});
+        for (const bool accumulate : {false, true}) {
+          const Guarded whole(*backend, 256, s.out, DType::f32, before);
+          backend->linear(*linear, x.matrix(), whole.matrix(), accumulate);
+          for (const std::int64_t rows : {1, 2, 3, 5, 8, 13, 31, 32, 33, 100, 128, 129}) {
+            CAPTURE(dtype, s.in, s.out, bias, accumulate, rows);
+            for (const std::int64_t first : {std::int64_t{0}, 256 - rows}) {
+              const Guarded y(*backend, rows, s.out, DType::f32);
+              std::memcpy(y.matrix().data, before.data() + first * s.out, static_cast<std::size_t>(rows * s.out * 4));
+              backend->linear(*linear, x.matrix().row_range(first, rows), y.matrix(), accumulate);
+              CHECK(std::memcmp(y.matrix().data, whole.matrix().row_range(first, rows).data,
+                                static_cast<std::size_t>(rows * s.out * 4)) == 0);
+              CHECK(y.guards_intact());
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("few rows are not padded to a full block where that is known to be right", "[linear]") {
+  if (!processor_has_bf16_products()) {
+    WARN("skipped: which products keep their bits is known of AVX-512 only");
+    return;
+  }
+  for (const Precision precision : {Precision::f32, Precision::bf16}) {
+    const Gemm gemm(640, 1280, precision, false);
+    const Floats w = random_floats(640 * 1280);
+    const auto packed = gemm.pack({w.data(), DType::f32, 1280, 640});
+    for (const std::int64_t rows : {1, 2, 7, 32, 128}) CHECK(gemm.takes_few(packed.get(), nullptr, rows));
+    CHECK_FALSE(gemm.takes_few(packed.get(), nullptr, 129));
+    // Weights that any order of sums agrees on prove nothing.
+    const Gemm other(64, 64, precision, false);
+    const Floats zeros(64 * 64, 0.0F);
+    CHECK_FALSE(other.takes_few(other.pack({zeros.data(), DType::f32, 64, 64}).get(), nullptr, 1));
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/kv_buffer.hpp"
 #include "kernels/error.hpp"
+#include "model/generator.hpp"
 #include "model/memory_plan.hpp"
 #include "model/transformer.hpp"
 #include "tests/model/fixtures.hpp"
@@ -182,6 +183,66 @@ TEST_CASE("The plan counts what a window allocates", "[memory]") {
         CHECK(p.kv_bytes == kv.kv_heads() * padded * (kv.key_cols() + kv.value_cols()) * kernels::bytes_of(kv.dtype()));
       }
     }
+  }
+}
+
+TEST_CASE("A generation holds K and V of all layers and one chunk of everything else", "[memory]") {
+  MemoryPlanOptions options = on_gpu(131072, 139 * kGiga, 100 * kGiga);
+  options.generation = true;
+  options.preferred_sequences = 8;
+  const MemoryPlan p = plan(options);
+  CHECK(p.kv_bytes == std::int64_t{32} * 131072 * 2 * 8 * 128 * 2);
+  CHECK(p.hidden_bytes == 8192 * 4096 * 4);
+  CHECK(p.host_bytes == 0);
+  CHECK(p.sequences == 1);
+  CHECK(p.windows_at_once == 1);
+  CHECK_THAT(p.describe(), ContainsSubstring("a generation of up to 131072 tokens: K and V of all layers 17.18 GB"));
+  options.preferred_windows_at_once = 100;
+  const MemoryPlan several = plan(options);
+  CHECK(several.windows_at_once == (139 * kGiga - p.weights_bytes - p.fixed_bytes) / p.window_bytes());
+  CHECK(several.windows_at_once > 1);
+
+  // Smaller chunks before a refusal; the host is no way out.
+  options.preferred_windows_at_once = 1;
+  options.free_bytes = p.total_bytes() - 1;
+  CHECK(plan(options).layout.chunk_tokens == 4096);
+  options.window_tokens = 2 * kMillion;
+  options.free_bytes = 139 * kGiga;
+  const std::string refusal = message_of<InputError>([&] { plan(options); });
+  CHECK_THAT(refusal, ContainsSubstring("[memory] a generation of 2097152 tokens must fit the GPU but needs at least"));
+  CHECK_THAT(refusal, ContainsSubstring("K and V of all layers 274.88 GB"));
+  CHECK(refusal.find('\n') == std::string::npos);
+}
+
+TEST_CASE("The plan counts what a generator allocates", "[memory]") {
+  const tests::ScratchDirectory directory;
+  const tests::TinyShape shape;
+  tests::write_tiny_checkpoint(directory.path(), shape);
+  const ModelConfig config = read_model_config(directory.path());
+  const TensorFiles files(directory.path());
+  for (const std::int64_t tokens : {2, 300, 1025}) {
+    CAPTURE(tokens);
+    MemoryPlanOptions options = on_gpu(tokens, 100 * kGiga, 100 * kGiga);
+    options.generation = true;
+    options.preferred_chunk_tokens = 256;
+    const MemoryPlan p = plan_memory(config, kernels::cpu_memory_format(Precision::f32, 1), options);
+    const tests::WrappingBackend backend;
+    const Transformer transformer(config, files, backend, p.layout);
+    const auto table = RopeTable::from_factors(
+        config.rope, std::vector<double>(static_cast<std::size_t>(config.rope.pairs()), 1.0), 1.0, 0);
+    const auto rotation = transformer.rotation(table, kernels::RotationPrecision::exact, tokens);
+    {
+      Generator generator(transformer, *rotation, tokens);
+      generator.generate(tests::random_ids(tokens - 1, shape.vocabulary, 3), 1, {});
+      CHECK(backend.peak_device_bytes() == p.hidden_bytes + p.workspace_bytes);
+    }
+    CHECK(backend.live_bytes() == 0);
+    CHECK(backend.kv_capacity() == tokens);
+    CHECK(backend.kv_buffers() == config.layers);
+    const kernels::AttentionShape attention{config.heads, config.kv_heads, config.head_dim, config.rope.rotary_dim};
+    const kernels::CpuKvBuffer kv(attention, tokens, backend.activation_dtype());
+    const std::int64_t padded = kv.value_panel_stride() / kernels::kPanel;
+    CHECK(p.kv_bytes == config.layers * kv.kv_heads() * padded * (kv.key_cols() + kv.value_cols()) * 4);
   }
 }
 

@@ -61,11 +61,19 @@ class WrappingBackend final : public kernels::Backend {
     lost_ = lost;
     left_ = operations;
   }
+  /// What failed works again.
+  void recover() {
+    left_ = -1;
+    failing_ = false;
+  }
+  /// From now on says, as a GPU does, that a row's bits depend on how many go with it.
+  void make_rows_dependent() { rows_dependent_ = true; }
   std::int64_t attention_calls() const { return attention_calls_; }
   std::int64_t peak_device_bytes() const { return device_.peak; }
   std::int64_t peak_host_bytes() const { return host_.peak; }
   std::int64_t live_bytes() const { return device_.live + host_.live; }
   std::int64_t kv_capacity() const { return kv_capacity_; }
+  std::int64_t kv_buffers() const { return kv_buffers_; }  ///< made so far
   /// Rows that went through projections to so many features.
   std::int64_t projected_rows(std::int64_t out_features) const {
     const std::lock_guard lock(mutex_);
@@ -78,6 +86,7 @@ class WrappingBackend final : public kernels::Backend {
   kernels::DType activation_dtype() const override { return inner_->activation_dtype(); }
   kernels::DType projection_dtype() const override { return inner_->projection_dtype(); }
   std::int64_t preferred_chunk_tokens() const override { return inner_->preferred_chunk_tokens(); }
+  bool rows_independent() const override { return !rows_dependent_ && inner_->rows_independent(); }
 
   kernels::DeviceMemory allocate(std::int64_t bytes) const override {
     check();
@@ -115,6 +124,7 @@ class WrappingBackend final : public kernels::Backend {
   std::unique_ptr<kernels::KvBuffer> make_kv_buffer(const kernels::AttentionShape& shape,
                                                     std::int64_t capacity_tokens) const override {
     kv_capacity_ = capacity_tokens;
+    ++kv_buffers_;
     return inner_->make_kv_buffer(shape, capacity_tokens);
   }
   void embed(const kernels::Embedding& table, std::span<const std::int32_t> ids,
@@ -152,6 +162,9 @@ class WrappingBackend final : public kernels::Backend {
            std::span<double> nll_nats) const override {
     inner_->nll(head, x, targets, nll_nats);
   }
+  void argmax(const kernels::LmHead& head, kernels::ConstMatrix x, std::span<std::int32_t> ids) const override {
+    inner_->argmax(head, x, ids);
+  }
 
  private:
   /// Bytes alive and the most there were.
@@ -177,11 +190,12 @@ class WrappingBackend final : public kernels::Backend {
   std::unique_ptr<kernels::Backend> inner_;
   bool late_copies_;
   mutable Meter device_, host_;
-  mutable std::atomic<std::int64_t> kv_capacity_{0}, attention_calls_{0}, left_{-1};
+  mutable std::atomic<std::int64_t> kv_capacity_{0}, kv_buffers_{0}, attention_calls_{0}, left_{-1};
   mutable std::atomic<bool> failing_{false};
   mutable std::mutex mutex_;
   mutable std::map<std::int64_t, std::int64_t> projected_rows_;  ///< by output features; guarded by mutex_
   std::atomic<bool> lost_{false};
+  bool rows_dependent_ = false;
 };
 
 }  // namespace longrope::tests

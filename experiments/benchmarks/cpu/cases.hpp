@@ -24,6 +24,8 @@ void run_attention(const Peaks& peaks, std::int64_t tokens);
 /// The session's windows under one table, and under `tables` tables at once, on one thread and on all; `length`:
 /// tokens.
 void run_evaluation(const Peaks& peaks, const cli::Session& session, std::int64_t length, std::int64_t tables);
+/// Tokens a second of greedy decoding behind a prefill of `length` tokens of the first document.
+void run_decode(const cli::Session& session, std::int64_t length);
 /// Of this process now.
 double resident_bytes();
 /// What the process took at most beside what it had before the session was made, against what the plan counts for one

@@ -20,7 +20,7 @@ using namespace longrope::bench;
 int run(const std::vector<std::string>& arguments) {
   po::options_description options("Options");
   options.add_options()("cases", po::value<std::string>()->default_value("products,attention,evaluation"),
-                        "what to measure, comma-separated: products, attention, evaluation, memory")(
+                        "what to measure, comma-separated: products, attention, evaluation, decode, memory")(
       "length", po::value<std::int64_t>()->default_value(2048), "tokens of a window")(
       "tables", po::value<std::int64_t>()->default_value(8), "RoPE tables scored at once")(
       "attention-length", po::value<std::int64_t>()->default_value(4096), "tokens of the attention cases")(
@@ -35,7 +35,7 @@ int run(const std::vector<std::string>& arguments) {
   std::set<std::string> cases;
   std::istringstream list(values["cases"].as<std::string>());
   for (std::string name; std::getline(list, name, ',');) {
-    if (name != "products" && name != "attention" && name != "evaluation" && name != "memory") {
+    if (name != "products" && name != "attention" && name != "evaluation" && name != "decode" && name != "memory") {
       throw longrope::InputError(fmt::format("[usage] no case is named '{}' (see --help)", name));
     }
     cases.insert(name);
@@ -62,10 +62,11 @@ int run(const std::vector<std::string>& arguments) {
   fmt::print("\n");
   if (asked("products")) run_products(peaks);
   if (asked("attention")) run_attention(peaks, values["attention-length"].as<std::int64_t>());
-  if (asked("evaluation") || asked("memory")) {
+  if (asked("evaluation") || asked("decode") || asked("memory")) {
     const double before_bytes = resident_bytes();
     const cli::Session session(values, length, asked("evaluation") ? values["tables"].as<std::int64_t>() : 1);
     if (asked("evaluation")) run_evaluation(peaks, session, length, values["tables"].as<std::int64_t>());
+    if (asked("decode")) run_decode(session, length);
     if (asked("memory")) run_memory(session, length, before_bytes);
   }
   return 0;
