@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <sentencepiece_processor.h>
 
+#include <algorithm>
 #include <exception>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -67,6 +69,27 @@ std::vector<std::int32_t> TextTokenizer::encode(std::string_view text) const {
   }
   throw InputError(fmt::format("[{}] must encode {} bytes of text but got: {}", path_text(impl_->path), text.size(),
                                excerpt(reason, 200)));
+}
+
+std::string TextTokenizer::decode(std::span<const std::int32_t> ids) const {
+  std::vector<int> known;
+  std::copy_if(ids.begin(), ids.end(), std::back_inserter(known),
+               [&](std::int32_t id) { return id >= 0 && id < impl_->processor.GetPieceSize(); });
+  std::string text, reason;
+  try {
+    const auto status = impl_->processor.Decode(known, &text);
+    if (status.ok()) return text;
+    reason = status.ToString();
+  } catch (const std::exception& error) {
+    reason = error.what();
+  }
+  throw InputError(
+      fmt::format("[{}] must decode {} tokens but got: {}", path_text(impl_->path), ids.size(), excerpt(reason, 200)));
+}
+
+std::optional<std::int32_t> TextTokenizer::unknown() const {
+  const int id = impl_->processor.unk_id();
+  return id < 0 ? std::nullopt : std::optional<std::int32_t>(id);
 }
 
 }  // namespace longrope::model

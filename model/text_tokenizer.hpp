@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,6 +25,12 @@ class TextTokenizer {
   /// Ids of the whole text, as SentencePiece's Encode gives them; no BOS or EOS. Precondition: `text` is UTF-8 of at
   /// most kMaxTextBytes. Throws InputError when SentencePiece refuses.
   std::vector<std::int32_t> encode(std::string_view text) const;
+
+  /// Text of ids, as SentencePiece's Decode gives it: no space in front, U+FFFD for bytes that are no UTF-8. Control
+  /// pieces are left out, as are ids that the tokenizer does not have (a model's vocabulary may be padded).
+  std::string decode(std::span<const std::int32_t> ids) const;
+  /// The id that stands for text without a piece, if the model has one.
+  std::optional<std::int32_t> unknown() const;
 
   static constexpr std::int64_t kMaxTextBytes = std::int64_t{1} << 30;  ///< SentencePiece counts symbols in int
 

@@ -14,7 +14,7 @@ namespace longrope::search {
 namespace {
 
 static_assert(std::is_same_v<hid_t, std::int64_t>);
-constexpr std::size_t kTextBytes = 64;
+constexpr std::size_t kTextBytes = 64, kLongTextBytes = 256;
 constexpr std::size_t kMaxAttributeBytes = std::size_t{1} << 24;
 
 /// The deepest entry of HDF5's error stack: where it went wrong, not what failed because of it.
@@ -84,6 +84,8 @@ Scoped element_type(Element element) {
       return enum_type(kStatusNames, std::size(kStatusNames));
     case Element::text64:
       return text_type(kTextBytes);
+    case Element::text256:
+      return text_type(kLongTextBytes);
   }
   throw Hdf5Error("unknown element");
 }

@@ -32,9 +32,9 @@ class Hdf5Silence {
   void* data_ = nullptr;
 };
 
-/// What a data set holds on disk. `origin` and `status` are enums on int8 with the names of candidate.hpp; `text64` is
-/// fixed-length UTF-8.
-enum class Element { u8, i32, i64, f64, origin, status, text64 };
+/// What a data set holds on disk. `origin` and `status` are enums on int8 with the names of candidate.hpp; `text64`
+/// and `text256` are fixed-length UTF-8.
+enum class Element { u8, i32, i64, f64, origin, status, text64, text256 };
 
 /// A data set's layout: [0 rows (unlimited), width...] in chunks.
 struct DatasetLayout {

@@ -137,8 +137,10 @@ struct StoreEnding {
 StoreContents read_store(const std::filesystem::path& file, const std::string& stage = "");
 /// The stage that "" stands for.
 std::size_t longest_stage(const std::vector<StoreContents>& stages);
-/// All stages, in order of their index; at least one.
+/// All stages, in order of their index; at least one: InputError for a store that holds needle runs only.
 std::vector<StoreContents> read_stages(const std::filesystem::path& file);
+/// The same, but none where there are needle runs only (search/needle_store.hpp).
+std::vector<StoreContents> read_any_stages(const std::filesystem::path& file);
 std::vector<StoreTable> read_store_tables(const std::filesystem::path& file);
 
 /// The one writer of a store.

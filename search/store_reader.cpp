@@ -16,61 +16,11 @@
 
 #include "kernels/error.hpp"
 #include "search/objective.hpp"
+#include "search/store_input.hpp"
 #include "search/store_schema.hpp"
 
 namespace longrope::search {
 namespace {
-
-/// What is wrong with the file; becomes an InputError that names it.
-class Damaged : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-void require(bool holds, const char* what) {
-  if (!holds) throw Damaged(what);
-}
-
-constexpr std::uint64_t kAllRows = std::numeric_limits<std::uint64_t>::max();
-
-/// A data set of the shape [at least rows, row...], its first `rows` rows; kAllRows: all of them.
-template <typename T>
-std::vector<T> column(const Hdf5Object& group, const char* name, std::uint64_t rows,
-                      const std::vector<std::uint64_t>& row = {}) {
-  const Hdf5Object dataset = group.open_dataset(name);
-  const std::vector<std::uint64_t> extents = dataset.extents();
-  if (extents.size() != row.size() + 1 || !std::equal(row.begin(), row.end(), extents.begin() + 1)) {
-    throw Damaged(fmt::format("'{}' has another shape", name));
-  }
-  return dataset.read<T>(rows == kAllRows ? extents[0] : rows);
-}
-
-/// Consistency flags of the superblock (HDF5 file format specification, version 3); -1: not such a file.
-int consistency_flags(const std::filesystem::path& file) {
-  std::array<char, 12> start{};
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream.read(start.data(), start.size())) return -1;
-  if (std::memcmp(start.data(), "\211HDF\r\n\032\n", 8) != 0 || start[8] != 3) return -1;
-  return static_cast<unsigned char>(start[11]);
-}
-
-StoreModel read_model(const Hdf5Object& file) {
-  const Hdf5Object group = file.open_group("model");
-  StoreModel model;
-  model.name = group.text_attribute("name");
-  model.architecture = group.text_attribute("architecture");
-  model.config_sha256 = group.text_attribute("config_sha256");
-  model.weights_sha256 = group.text_attribute("weights_sha256");
-  model.parameters = group.i64_attribute("parameters");
-  model.rotary_dim = group.i64_attribute("rotary_dim");
-  model.original_length = group.i64_attribute("original_length");
-  model.theta = group.f64_attribute("theta");
-  require(model.rotary_dim >= 2 && model.rotary_dim / 2 <= kMaxPairs && model.rotary_dim % 2 == 0,
-          "rotary_dim is impossible");
-  require(model.original_length >= 1 && std::isfinite(model.theta) && model.theta > 0.0,
-          "the model's geometry is impossible");
-  return model;
-}
 
 StoreCorpus read_corpus(const Hdf5Object& group) {
   StoreCorpus corpus;
@@ -305,7 +255,7 @@ StoreContents read_contents(const Hdf5Object& owner, const Hdf5Object& stage, St
 std::vector<StoreContents> read_all(const Hdf5Object& file) {
   const Hdf5Object group = file.open_group("stages");
   const std::vector<std::string> names = group.child_names();
-  require(!names.empty() && names.size() <= kMaxStages, "its number of stages is impossible");
+  require((!names.empty() || file.has("needle")) && names.size() <= kMaxStages, "its number of stages is impossible");
   std::vector<StoreStage> stages;
   for (const std::string& name : names) stages.push_back(read_stage(group.open_group(name), name));
   std::sort(stages.begin(), stages.end(), [](const StoreStage& a, const StoreStage& b) { return a.index < b.index; });
@@ -358,56 +308,21 @@ std::vector<StoreTable> read_tables(const Hdf5Object& file) {
   return tables;
 }
 
-[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& why) {
-  throw InputError(fmt::format("[store] {} {}", path.string(), why));
-}
-
-constexpr int kOpenForWrite = 1 | 4;  // write access, SWMR write access
-
-/// Opens the file, checks that it is a store of this schema, and calls read(file, flags).
-template <typename Read>
-auto read_checked(const std::filesystem::path& path, Read read) {
-  const Hdf5Silence silence;
-  std::error_code error;
-  const std::filesystem::file_status status = std::filesystem::status(path, error);
-  if (!std::filesystem::exists(status)) refuse(path, "does not exist");
-  if (!std::filesystem::is_regular_file(status)) refuse(path, "is not a regular file");
-  if (!std::ifstream(path, std::ios::binary)) refuse(path, "cannot be opened for reading");
-  constexpr int kAttempts = 4;  // what a writer was just doing may look like damage
-  for (int attempt = 1;; ++attempt) {
-    const int flags = consistency_flags(path);
-    if (flags < 0) refuse(path, "is not a longrope store (no HDF5 file of version 3)");
-    bool is_store = false;
-    std::string why;
-    try {
-      const Hdf5Object file = Hdf5Object::open_reader(path);
-      const std::int64_t version = file.i64_attribute("schema_version");
-      is_store = file.has("stages") && file.has("model") && file.has("corpus");
-      require(is_store, "groups are missing");
-      if (version != kSchemaVersion)
-        refuse(path, fmt::format("must have schema version {} but has {}", kSchemaVersion, version));
-      return read(file, flags);
-    } catch (const Hdf5Error& failure) {
-      why = failure.what();
-    } catch (const Damaged& failure) {
-      why = failure.what();
-    } catch (const std::bad_alloc&) {
-      refuse(path, "does not fit into memory");
-    }
-    const bool may_pass = (flags & kOpenForWrite) != 0 && attempt < kAttempts;
-    if (!may_pass) refuse(path, (is_store ? "is damaged: " : "is not a longrope store: ") + why);
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-}
-
 }  // namespace
 
-std::vector<StoreContents> read_stages(const std::filesystem::path& path) {
-  return read_checked(path, [](const Hdf5Object& file, int flags) {
+std::vector<StoreContents> read_any_stages(const std::filesystem::path& path) {
+  return read_checked(path, [](const Hdf5Object& file, bool open_for_write) {
     std::vector<StoreContents> stages = read_all(file);
-    for (StoreContents& contents : stages) contents.open_for_write = (flags & kOpenForWrite) != 0;
+    for (StoreContents& contents : stages) contents.open_for_write = open_for_write;
     return stages;
   });
+}
+
+std::vector<StoreContents> read_stages(const std::filesystem::path& path) {
+  std::vector<StoreContents> stages = read_any_stages(path);
+  if (stages.empty())
+    throw InputError(fmt::format("[store] {} must hold a search but has needle runs only", path.string()));
+  return stages;
 }
 
 StoreContents read_store(const std::filesystem::path& path, const std::string& stage) {
@@ -434,7 +349,7 @@ std::size_t longest_stage(const std::vector<StoreContents>& stages) {
 }
 
 std::vector<StoreTable> read_store_tables(const std::filesystem::path& path) {
-  return read_checked(path, [](const Hdf5Object& file, int) { return read_tables(file); });
+  return read_checked(path, [](const Hdf5Object& file, bool) { return read_tables(file); });
 }
 
 }  // namespace longrope::search

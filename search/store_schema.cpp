@@ -11,22 +11,6 @@
 namespace longrope::search {
 namespace {
 
-void create_all(const Hdf5Object& group, const std::vector<DatasetLayout>& layouts) {
-  for (const DatasetLayout& layout : layouts) group.create_dataset(layout);
-}
-
-void write_model(const Hdf5Object& file, const StoreModel& model) {
-  const Hdf5Object group = file.create_group("model");
-  group.set_attribute("name", model.name);
-  group.set_attribute("architecture", model.architecture);
-  group.set_attribute("config_sha256", model.config_sha256);
-  group.set_attribute("weights_sha256", model.weights_sha256);
-  group.set_attribute("parameters", model.parameters);
-  group.set_attribute("rotary_dim", model.rotary_dim);
-  group.set_attribute("original_length", model.original_length);
-  group.set_attribute("theta", model.theta);
-}
-
 void write_corpus(const Hdf5Object& group, const StoreCorpus& corpus) {
   group.set_attribute("sources", corpus.sources);
   group.set_attribute("protocol", corpus.protocol);
@@ -171,6 +155,22 @@ void append_one(const Hdf5Object& dataset, T value) {
 }
 
 }  // namespace
+
+void create_all(const Hdf5Object& group, const std::vector<DatasetLayout>& layouts) {
+  for (const DatasetLayout& layout : layouts) group.create_dataset(layout);
+}
+
+void write_model(const Hdf5Object& owner, const StoreModel& model) {
+  const Hdf5Object group = owner.create_group("model");
+  group.set_attribute("name", model.name);
+  group.set_attribute("architecture", model.architecture);
+  group.set_attribute("config_sha256", model.config_sha256);
+  group.set_attribute("weights_sha256", model.weights_sha256);
+  group.set_attribute("parameters", model.parameters);
+  group.set_attribute("rotary_dim", model.rotary_dim);
+  group.set_attribute("original_length", model.original_length);
+  group.set_attribute("theta", model.theta);
+}
 
 bool is_group_name(const std::string& name) {
   if (name.empty() || name.size() > static_cast<std::size_t>(kMaxNameBytes) || name == "." || name == "..")

@@ -18,8 +18,13 @@ inline constexpr std::size_t kMaxObjectives = 64, kMaxStages = 1000;
 /// Printable, without '/', not empty: fit to name a group.
 bool is_group_name(const std::string& name);
 
+/// Data sets without rows.
+void create_all(const Hdf5Object& group, const std::vector<DatasetLayout>& layouts);
+/// `owner`/model.
+void write_model(const Hdf5Object& owner, const StoreModel& model);
+
 /// Writes headers and tables into a fresh file, and an empty group for each stage. Everything a stage will need is made
-/// here, for nothing can be added in SWMR mode. stages: at least one, in order of their index.
+/// here, for nothing can be added in SWMR mode. stages: in order of their index.
 void write_schema(const Hdf5Object& file, const std::vector<StoreContents>& stages,
                   const std::vector<StoreTable>& tables);
 

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "kernels/error.hpp"
-#include "search/file_lock.hpp"
 #include "search/objective.hpp"
+#include "search/store_file.hpp"
 #include "search/store_match.hpp"
 #include "search/store_schema.hpp"
 
@@ -17,30 +17,6 @@ namespace longrope::search {
 namespace {
 
 namespace fs = std::filesystem;
-
-fs::path temporary_name(const fs::path& file) {
-  return file.parent_path() / fmt::format(".{}.partial", file.filename().string());
-}
-
-/// A link stands for the file it points to.
-fs::path resolve(const fs::path& file) {
-  if (file.filename().empty()) throw InputError(fmt::format("[store] '{}' must name a file", file.string()));
-  std::error_code error;
-  if (!fs::is_symlink(file, error)) return file;
-  fs::path target = fs::weakly_canonical(file, error);
-  return error ? file : target;
-}
-
-/// Calls write(); failures of HDF5 in it are those of the disk.
-template <typename Write>
-void write_checked(const fs::path& file, Write write) {
-  const Hdf5Silence silence;
-  try {
-    write();
-  } catch (const Hdf5Error& failure) {
-    throw RuntimeError(fmt::format("[store] cannot write {}: {}", file.string(), failure.what()));
-  }
-}
 
 void require_writable(const StoreHeader& header) {
   const std::int64_t pairs = header.model.rotary_dim / 2;
@@ -94,44 +70,13 @@ void require_room_for(const fs::path& file, const std::vector<StoreContents>& st
     throw std::logic_error("StoreWriter::add_stage: the stage's index is not above those in the store");
 }
 
-/// Writes a whole store beside `file` and renames it to `file`. The lock that is returned holds it.
-FileLock write_whole_file(const fs::path& file, const std::vector<StoreContents>& stages,
-                          const std::vector<StoreTable>& tables, bool replace) {
-  const fs::path temporary = temporary_name(file);
-  FileLock lock = FileLock::acquire(temporary, true);  // a leftover of a killed process is taken over
-  try {
-    write_checked(file, [&] {
-      Hdf5Object target = Hdf5Object::create_file(temporary);
-      write_schema(target, stages, tables);
-      for (const StoreContents& contents : stages) {
-        StageAppender appender(target, contents.header);
-        std::size_t first = 0;
-        for (std::size_t g = 0; g < contents.generations.size(); ++g) {
-          const StoreGeneration& generation = contents.generations[g];
-          const auto last = static_cast<std::size_t>(generation.evaluations);
-          appender.append(std::span(contents.rows).subspan(first, last - first), generation, contents.states[g], false);
-          first = last;
-        }
-      }
-      target.flush_file();
-      target.close();
-    });
-    lock.sync(file);
-    durable_rename(temporary, file, replace);
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove(temporary, ignored);
-    throw;
-  }
-  return lock;
-}
-
 }  // namespace
 
 struct StoreWriter::Impl {
   fs::path file;
   StoreHeader header;
   std::vector<StoreTable> tables;
+  std::vector<NeedleRun> needles;
   FileLock lock;
   Hdf5Object hdf5;
   std::unique_ptr<StageAppender> appender;  // after hdf5: closed before it
@@ -155,7 +100,7 @@ struct StoreWriter::Impl {
   }
 
   void start() {
-    write_checked(file, [&] {
+    write_store_checked(file, [&] {
       hdf5 = Hdf5Object::open_swmr_writer(file);
       appender = std::make_unique<StageAppender>(hdf5, header);
     });
@@ -170,7 +115,7 @@ StoreWriter& StoreWriter::operator=(StoreWriter&&) noexcept = default;
 StoreWriter StoreWriter::create(const fs::path& path, const StoreHeader& header) {
   require_writable(header);
   auto impl = std::make_unique<Impl>();
-  impl->file = resolve(path);
+  impl->file = resolve_store(path);
   impl->header = header;
   std::error_code error;
   if (fs::exists(fs::symlink_status(impl->file, error))) {
@@ -178,7 +123,7 @@ StoreWriter StoreWriter::create(const fs::path& path, const StoreHeader& header)
   }
   StoreContents contents;
   contents.header = header;
-  impl->lock = write_whole_file(impl->file, {contents}, {}, false);
+  impl->lock = write_whole_store(impl->file, {{contents}, {}, {}}, false);
   impl->start();
   return StoreWriter(std::move(impl));
 }
@@ -186,14 +131,15 @@ StoreWriter StoreWriter::create(const fs::path& path, const StoreHeader& header)
 StoreWriter StoreWriter::add_stage(const fs::path& path, const StoreHeader& header) {
   require_writable(header);
   auto impl = std::make_unique<Impl>();
-  impl->file = resolve(path);
+  impl->file = resolve_store(path);
   impl->header = header;
   const FileLock old_lock = FileLock::acquire(impl->file, false);
   std::vector<StoreContents> stages = read_stages(impl->file);
   require_room_for(impl->file, stages, header);
   impl->tables = read_store_tables(impl->file);
+  impl->needles = read_needle_runs(impl->file);
   stages.emplace_back().header = header;
-  impl->lock = write_whole_file(impl->file, stages, impl->tables, true);
+  impl->lock = write_whole_store(impl->file, {stages, impl->tables, impl->needles}, true);
   impl->start();
   return StoreWriter(std::move(impl));
 }
@@ -201,18 +147,19 @@ StoreWriter StoreWriter::add_stage(const fs::path& path, const StoreHeader& head
 StoreWriter StoreWriter::resume(const fs::path& path, const StoreHeader& header, StoreContents& contents) {
   require_writable(header);
   auto impl = std::make_unique<Impl>();
-  impl->file = resolve(path);
+  impl->file = resolve_store(path);
   const FileLock old_lock = FileLock::acquire(impl->file, false);
   std::vector<StoreContents> stages = read_stages(impl->file);
   StoreContents& found = stage_named(stages, header.stage.name);
   require_same_job(impl->file, found.header, header);
   impl->tables = read_store_tables(impl->file);
+  impl->needles = read_needle_runs(impl->file);
 
   impl->header = header;
   impl->header.created_utc = found.header.created_utc;
   impl->header.command_line = found.header.command_line;
   found.header = impl->header;
-  impl->lock = write_whole_file(impl->file, stages, impl->tables, true);
+  impl->lock = write_whole_store(impl->file, {stages, impl->tables, impl->needles}, true);
   impl->start();
   contents = std::move(found);
   return StoreWriter(std::move(impl));
@@ -222,7 +169,7 @@ void StoreWriter::append(const std::vector<StoreRow>& rows, const StoreGeneratio
                          const std::string& strategy_state) {
   impl_->require_open();
   try {
-    write_checked(impl_->file, [&] { impl_->appender->append(rows, generation, strategy_state, true); });
+    write_store_checked(impl_->file, [&] { impl_->appender->append(rows, generation, strategy_state, true); });
     impl_->lock.sync(impl_->file);
   } catch (const RuntimeError&) {
     impl_->give_up();
@@ -246,7 +193,7 @@ void StoreWriter::finish(const std::string& status, const std::vector<StoreTable
       contents.header.holdout->rows = ending.holdout_rows;
       contents.header.holdout->verdict = ending.holdout_verdict;
     }
-    impl_->lock = write_whole_file(impl_->file, stages, impl_->tables, true);
+    impl_->lock = write_whole_store(impl_->file, {stages, impl_->tables, impl_->needles}, true);
   } catch (...) {
     impl_->give_up();
     throw;

@@ -133,3 +133,50 @@ def critical_pair(store, stage):
     pairs = int(model["rotary_dim"]) // 2
     pair = pairs * math.log(float(model["original_length"]) / (2 * math.pi)) / math.log(float(model["theta"]))
     return min(max(math.ceil(pair), 0), pairs)
+
+
+NEEDLE_COLOURS = ["#F0496E", "#EBB839", "#0CD79F"]  # gkamradt's, from nothing found to all
+
+
+def needle_names(store):
+    """Names of the needle runs (`longrope needle --store`), beside the stages of a search or alone."""
+    return sorted(store["needle"]) if "needle" in store else []
+
+
+def needle_cells(store, name=None):
+    """A row a finished cell of a needle run (by name, else the first), indexed by cell: rope, length, depth, trial, document, answer,
+    what was generated, exact (1, 0; -1: nothing was generated), NLL of the answer's tokens."""
+    run = store["needle"][name or needle_names(store)[0]]
+    cells = run["cells"]
+    done = cells["cell"][()]  # written last
+    ropes, documents = ([text(value) for value in run[column][()]] for column in ("ropes", "documents"))
+    frame = pd.DataFrame({column: cells[column][:len(done)] for column in
+                          ("length", "depth_percent", "trial", "exact", "nll_nats", "answer_tokens", "prompt_tokens", "elapsed_s")}, index=done)
+    frame.insert(0, "rope", [ropes[i] for i in cells["rope"][:len(done)]])
+    frame["document"] = [documents[i] if i >= 0 else "" for i in cells["document"][:len(done)]]
+    for column in ("answer", "generated"):
+        frame[column] = [text(value) for value in cells[column][:len(done)]]
+    return frame.sort_index()
+
+
+def wilson(hits, trials, z=1.959963984540054):
+    """95% Wilson score interval of a share, (low, high)."""
+    if trials == 0:
+        return math.nan, math.nan
+    share = hits / trials
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    return (0.0 if hits == 0 else centre - half), (1.0 if hits == trials else centre + half)
+
+
+def needle_table(cells, by):
+    """Cells taken together by columns: trials, exact, accuracy with its 95% interval, needle perplexity."""
+    rows = []
+    for key, some in cells.groupby(by, sort=False):
+        tried = some[some["exact"] >= 0]
+        hits = int((tried["exact"] == 1).sum())
+        low, high = wilson(hits, len(tried))
+        rows.append({**dict(zip(by, key if isinstance(key, tuple) else (key,))), "trials": len(some), "exact": hits,
+                     "accuracy": hits / len(tried) if len(tried) else math.nan, "low": low, "high": high,
+                     "needle_ppl": math.exp(min(some["nll_nats"].sum(skipna=False) / some["answer_tokens"].sum(), 700.0))})
+    return pd.DataFrame(rows, columns=[*by, "trials", "exact", "accuracy", "low", "high", "needle_ppl"])

@@ -18,6 +18,7 @@ enum Exit : int { kDone = 0, kFailed = 1, kUsage = 2, kInterrupted = 3 };
 int run_evaluate(const std::vector<std::string>& arguments);
 int run_search(const std::vector<std::string>& arguments);
 int run_progressive(const std::vector<std::string>& arguments);
+int run_needle(const std::vector<std::string>& arguments);
 int run_repair(const std::vector<std::string>& arguments);
 int run_export(const std::vector<std::string>& arguments);
 int run_inspect(const std::vector<std::string>& arguments);

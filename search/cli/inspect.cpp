@@ -8,9 +8,11 @@
 
 #include "kernels/error.hpp"
 #include "search/cli/command.hpp"
+#include "search/cli/needle_report.hpp"
 #include "search/cli/search_report.hpp"
 #include "search/frontier_pick.hpp"
 #include "search/holdout.hpp"
+#include "search/needle_store.hpp"
 #include "search/stage_record.hpp"
 #include "search/store.hpp"
 
@@ -96,8 +98,30 @@ Json stage_json(const StoreContents& c, const StoreRow* picked) {
   return stage;
 }
 
+Json needle_runs_json(const std::vector<search::NeedleRun>& needles) {
+  Json list = Json::array();
+  for (const search::NeedleRun& run : needles) {
+    Json item{{"name", run.name}, {"status", run.status}, {"cells", run.cells()}, {"finished", run.rows.size()}};
+    item.update(needle_json(run, false));
+    list.push_back(std::move(item));
+  }
+  return list;
+}
+
+/// Of the root, where a store holds needle runs and no search.
+Json needles_only_json(const std::string& file, const std::vector<search::NeedleRun>& needles) {
+  const search::NeedleRun& first = needles.front();
+  return {{"store", file},
+          {"program_version", first.program_version},
+          {"created_utc", first.created_utc},
+          {"command_line", first.command_line},
+          {"seed", first.seed},
+          {"stages", Json::array()},
+          {"needle", needle_runs_json(needles)}};
+}
+
 Json to_json(const std::string& file, const std::vector<StoreContents>& stages, const StoreContents& selected,
-             const StoreRow* picked) {
+             const StoreRow* picked, const std::vector<search::NeedleRun>& needles) {
   const StoreContents& c = stages.front();
   Json root;
   root["store"] = file;
@@ -119,6 +143,7 @@ Json to_json(const std::string& file, const std::vector<StoreContents>& stages, 
   root["stages"] = Json::array();
   for (const StoreContents& stage : stages)
     root["stages"].push_back(stage_json(stage, &stage == &selected ? picked : nullptr));
+  root["needle"] = needle_runs_json(needles);
   return root;
 }
 
@@ -180,11 +205,18 @@ void print_stage(const StoreContents& c, const StoreRow* picked) {
   if (const auto holdout = search::stored_holdout(c)) print_holdout(*holdout);
 }
 
+void print_needles(const std::vector<search::NeedleRun>& needles) {
+  for (const search::NeedleRun& run : needles) {
+    fmt::print("\nneedle   {}: {} of {} cells, {}\n", run.name, run.rows.size(), run.cells(), run.status);
+    print_needle_run(run);
+  }
+}
+
 }  // namespace
 
 int run_inspect(const std::vector<std::string>& arguments) {
   po::options_description options("Options");
-  options.add_options()("store", po::value<std::string>(), "HDF5 store of a search")(
+  options.add_options()("store", po::value<std::string>(), "HDF5 store of a search or of needle runs")(
       "stage", po::value<std::string>(), "one stage of several (default: all of them)")(
       "pick", po::value<std::string>(),
       "one point of the frontier: best, knee, mean, short:X% or ppl@N<=X% (best first objective whose PPL at the "
@@ -198,8 +230,20 @@ int run_inspect(const std::vector<std::string>& arguments) {
     return kDone;
   const std::string file = require_option(values, "store");
   const std::string name = values.count("stage") != 0 ? values["stage"].as<std::string>() : "";
+  const bool json = values.count("json") != 0;
+  const std::vector<search::NeedleRun> needles = search::read_needle_runs(file);
   std::vector<StoreContents> stages;
   if (name.empty()) {
+    stages = search::read_any_stages(file);
+    if (stages.empty() && values.count("pick") == 0 && !needles.empty()) {
+      if (json) {
+        std::cout << needles_only_json(file, needles).dump(1, ' ', false, Json::error_handler_t::replace) << "\n";
+      } else {
+        fmt::print("store    {} (needle runs only)\n", file);
+        print_needles(needles);
+      }
+      return kDone;
+    }
     stages = search::read_stages(file);
   } else {
     stages.push_back(search::read_store(file, name));
@@ -210,12 +254,14 @@ int run_inspect(const std::vector<std::string>& arguments) {
     const std::int64_t id = search::pick_from_frontier(selected, values["pick"].as<std::string>());
     picked = &selected.rows[static_cast<std::size_t>(id)];
   }
-  if (values.count("json") != 0) {
-    std::cout << to_json(file, stages, selected, picked).dump(1) << "\n";
+  if (json) {
+    std::cout << to_json(file, stages, selected, picked, needles).dump(1, ' ', false, Json::error_handler_t::replace)
+              << "\n";
     return kDone;
   }
   print_header(file, stages.front());
   for (const StoreContents& stage : stages) print_stage(stage, &stage == &selected ? picked : nullptr);
+  print_needles(needles);
   return kDone;
 }
 

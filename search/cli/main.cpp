@@ -23,6 +23,7 @@ constexpr Command kCommands[] = {
     {"search", "find the best rescale factors for a target length", longrope::cli::run_search},
     {"progressive", "the stages of a job file in order, with fine-tuning between them", longrope::cli::run_progressive},
     {"repair", "a second table for short context on an extended model", longrope::cli::run_repair},
+    {"needle", "passkeys and needles in haystacks, by depth and length", longrope::cli::run_needle},
     {"export", "write a table into an engine's format", longrope::cli::run_export},
     {"inspect", "show what a store holds", longrope::cli::run_inspect},
     {"report", "show it as one HTML page with plots", longrope::cli::run_report},

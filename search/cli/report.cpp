@@ -8,7 +8,9 @@
 #include "model/atomic_file.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/report/html.hpp"
+#include "search/cli/report/needle.hpp"
 #include "search/cli/report/view.hpp"
+#include "search/needle_store.hpp"
 #include "search/store.hpp"
 
 namespace longrope::cli {
@@ -41,11 +43,12 @@ std::string stage_section(const StageView& stage) {
 }
 
 std::string report_page(const std::string& file, const std::vector<search::StoreContents>& contents,
-                        const std::vector<search::StoreTable>& tables) {
+                        const std::vector<search::StoreTable>& tables, const std::vector<search::NeedleRun>& needles) {
   const std::string name = std::filesystem::path(file).filename().string();
   const std::vector<StageView> stages = view_stages(contents, tables);
-  std::string body = overview_section(name, stages);
+  std::string body = stages.empty() ? needle_header(name, needles) : overview_section(name, stages);
   for (const StageView& stage : stages) body += stage_section(stage);
+  for (const search::NeedleRun& run : needles) body += needle_section(run);
   body += fmt::format("<footer>Made by longrope {}. Point at a dot to see which candidate it is.</footer>\n",
                       LONGROPE_VERSION);
   return html_page(fmt::format("longrope: {}", name), body);
@@ -62,9 +65,11 @@ int run_report(const std::vector<std::string>& arguments) {
   if (!parse_options("Usage: longrope report STORE -o FILE.html", options, arguments, values, "store")) return kDone;
   const std::string file = require_option(values, "store"), out = require_option(values, "out");
   require_replaceable(out);
-  const std::vector<search::StoreContents> stages = search::read_stages(file);
+  const std::vector<search::NeedleRun> needles = search::read_needle_runs(file);
+  const std::vector<search::StoreContents> stages =
+      needles.empty() ? search::read_stages(file) : search::read_any_stages(file);
   const std::vector<search::StoreTable> tables = search::read_store_tables(file);
-  const std::string page = report_page(file, stages, tables);
+  const std::string page = report_page(file, stages, tables, needles);
   model::replace_file(out, page);
   fmt::print("{}: {} stage{}, {} kB, no other file needed\n", out, stages.size(), stages.size() == 1 ? "" : "s",
              (page.size() + 999) / 1000);

@@ -13,14 +13,22 @@
 #include "search/cli/command.hpp"
 #include "search/cli/devices.hpp"
 #include "search/device_lanes.hpp"
+#include "search/store.hpp"
 
 namespace longrope::cli {
 
 /// --model --text --tokens --windows --protocol --backend --devices --precision --rope-precision --threads --verbose.
-po::options_description session_options();
+/// windows: with --windows and --protocol.
+po::options_description session_options(bool windows = true);
 
 /// Tables that a search scores at a time, at least: strategies propose about as many.
 inline constexpr std::int64_t kTablesOfAStep = 8;
+
+/// What a command makes of a session.
+struct SessionUse {
+  bool text_optional = false;
+  bool generation = false;  ///< model::Generator runs, not windows
+};
 
 /// Options checked, checkpoint loaded, text tokenised.
 class Session {
@@ -29,10 +37,12 @@ class Session {
   /// many are scored at a time. Throws
   /// InputError for anything wrong, windows that do not fit the device's memory included; checks all options before it
   /// reads any file.
-  Session(const po::variables_map& values, std::int64_t longest_window, std::int64_t tables);
+  Session(const po::variables_map& values, std::int64_t longest_window, std::int64_t tables,
+          const SessionUse& use = {});
 
   const search::DeviceLanes& lanes() const { return *lanes_; }
   const model::Transformer& transformer() const { return lanes_->transformer(); }
+  /// Without documents where text is optional and not given; BOS is there all the same.
   const model::Corpus& corpus() const { return corpus_; }
   const model::Protocol& protocol() const { return protocol_; }
   std::int64_t window_count() const { return window_count_; }
@@ -40,6 +50,8 @@ class Session {
   const std::string& model_directory() const { return model_directory_; }
   /// "cpu/f32/exact": what decides the bits of a result besides model, text and table.
   std::string numerics() const;
+  /// As a store describes it.
+  search::StoreModel stored_model() const;
 
  private:
   void allow_threads(std::int64_t threads);
@@ -54,5 +66,8 @@ class Session {
   std::unique_ptr<search::DeviceLanes> lanes_;
   model::Corpus corpus_;
 };
+
+/// "2026-01-02T03:04:05Z"
+std::string utc_now();
 
 }  // namespace longrope::cli

@@ -1,11 +1,8 @@
 #include "search/cli/stage_setup.hpp"
 
-#include <fmt/chrono.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
-#include <chrono>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.hpp"
@@ -35,19 +32,10 @@ search::StoreCorpus describe_corpus(const model::Corpus& corpus, const model::Pr
 }
 
 search::StoreHeader make_header(const Session& session, const search::PerplexityEvaluator& evaluator) {
-  const model::ModelConfig& config = session.transformer().config();
   search::StoreHeader header;
   header.program_version = LONGROPE_VERSION;
-  header.created_utc = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
-                                   fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
-  header.model.name = std::filesystem::absolute(session.model_directory()).lexically_normal().string();
-  header.model.architecture = config.architecture;
-  header.model.config_sha256 = config.sha256;
-  header.model.weights_sha256 = session.transformer().weights_sha256();
-  header.model.parameters = session.transformer().parameters();
-  header.model.rotary_dim = config.rope.rotary_dim;
-  header.model.original_length = config.rope.original_length;
-  header.model.theta = config.rope.theta;
+  header.created_utc = utc_now();
+  header.model = session.stored_model();
   header.corpus = describe_corpus(session.corpus(), session.protocol(), evaluator);
   return header;
 }

@@ -20,6 +20,7 @@ import tokenizer_model  # noqa: E402
 import broken_checkpoints  # noqa: E402,F401: registers its cases
 import broken_corpora  # noqa: E402,F401: registers its cases
 import broken_exports  # noqa: E402,F401: registers its cases
+import broken_needles  # noqa: E402,F401: registers its cases
 import broken_options  # noqa: E402,F401: registers its cases
 import broken_search  # noqa: E402,F401: registers its cases
 import broken_stores  # noqa: E402,F401: registers its cases

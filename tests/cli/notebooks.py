@@ -86,9 +86,30 @@ def helpers(program, checks, path, what):
             checks.equal(last, [point["id"] for point in stage["frontier"]], f"{what}, {name}: last frontier")
 
 
+def needles(program, checks, directory):
+    """A store that holds a needle run only: the helpers against inspect, and the pictures."""
+    import store as helper
+    path = directory / "needles.h5"
+    program.json("needle", "--model", ROOT / "experiments" / "reference", "--rope", "none", "--rope", "yarn", "--length", "200,300", "--depths", 3,
+                 "--trials", 2, "--keys", "10000-99999", "--store", path, "--json")
+    run = program.json("inspect", "--store", path, "--json")["needle"][0]
+    with helper.open_store(path) as job:
+        checks.equal(helper.needle_names(job), ["main"], "names of the needle runs")
+        table = helper.needle_table(helper.needle_cells(job), ["rope", "length", "depth_percent"])
+    checks.equal(len(table), len(run["results"]), "results of the needle run")
+    for (_, row), result in zip(table.iterrows(), run["results"]):
+        checks.equal((row["rope"], row["length"], row["depth_percent"], row["trials"], row["exact"]),
+                     (result["rope"], result["length"], result["depth"], result["trials"], result["exact"]), "a result")
+        checks.close(row["needle_ppl"], result["needle_ppl"], 1e-12 * result["needle_ppl"], "its needle PPL")
+        checks.close(row["low"], result["accuracy_interval"][0], 1e-12, "its interval")
+    count, text = execute(checks, NOTEBOOKS / "needles.ipynb", path, "a store of needles")
+    checks.equal(count, 2, "needles on a store of needles: pictures")
+    checks.true("needle runs: main" in text, "needles on a store of needles: names", "main", text[:300])
+
+
 def test(program, checks, directory, arguments):
     books = sorted(NOTEBOOKS.glob("*.ipynb"))
-    checks.equal([b.stem for b in books], ["factor_curves", "frontiers", "racing", "running_search", "stages"], "the notebooks")
+    checks.equal([b.stem for b in books], ["factor_curves", "frontiers", "needles", "racing", "running_search", "stages"], "the notebooks")
     for book in books:
         stripped(checks, book)
     require_packages()
@@ -109,15 +130,18 @@ def test(program, checks, directory, arguments):
     for path in (raced, pair, empty):
         helpers(program, checks, path, path.stem)
     # Pictures: one in each, but where there is nothing to draw.
-    pictures = {"raced": {"factor_curves": 1, "frontiers": 0, "racing": 1, "running_search": 1, "stages": 2},
+    pictures = {"raced": {"factor_curves": 1, "frontiers": 0, "needles": 0, "racing": 1, "running_search": 1, "stages": 2},
                 "pair": {"factor_curves": 1, "frontiers": 1, "racing": 0, "running_search": 1, "stages": 2},
                 "empty": {"factor_curves": 1, "frontiers": 0, "racing": 0, "running_search": 1, "stages": 2}}
     for path in (raced, pair, empty):
         for book in books:
+            if book.stem == "needles" and path != raced:
+                continue
             count, text = execute(checks, book, path, path.stem)
             checks.equal(count, pictures[path.stem][book.stem], f"{book.name} on {path.stem}: pictures")
             if (book.stem, path.stem) == ("frontiers", "pair"):
                 checks.true("stages with several objectives: repair" in text, "frontiers on pair: says which stage", "repair", text[:300])
+    needles(program, checks, directory)
     # random: the strategy that nothing but its budget ends.
     writer = program.start(*search[:-1], "--windows", 20, "--strategy", "random", "--budget", 100000, "--store", growing)
     try:

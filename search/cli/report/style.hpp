@@ -39,6 +39,7 @@ section>.grid+.card,section>.grid+.grid,section>.tiles+.card{margin-top:1rem}
 svg.chart{display:block;width:100%;height:auto;margin-top:.6rem}
 svg text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","DejaVu Sans",sans-serif;fill:var(--soft);font-variant-numeric:tabular-nums}
 svg text.strong{fill:var(--ink)}
+svg text.cell{fill:#1d1f21}
 svg .grid-line{stroke:var(--grid);stroke-width:1;fill:none}
 svg .frame{stroke:var(--line);stroke-width:1;fill:none}
 svg .line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}

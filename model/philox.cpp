@@ -1,9 +1,9 @@
-#include "search/random.hpp"
+#include "model/philox.hpp"
 
 #include <cmath>
 #include <numbers>
 
-namespace longrope::search {
+namespace longrope::model {
 
 std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
   constexpr std::uint64_t kMultiplier0 = 0xD2511F53u, kMultiplier1 = 0xCD9E8D57u;
@@ -19,12 +19,11 @@ std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter,
   return counter;
 }
 
-RandomStream::RandomStream(std::uint64_t seed, std::uint32_t stage, std::uint32_t generation, std::uint32_t candidate,
-                           Purpose purpose)
+PhiloxStream::PhiloxStream(std::uint64_t seed, std::array<std::uint32_t, 3> words)
     : key_{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)},
-      counter_{0, candidate, generation, stage ^ (static_cast<std::uint32_t>(purpose) << 16)} {}
+      counter_{0, words[0], words[1], words[2]} {}
 
-std::uint32_t RandomStream::next_u32() {
+std::uint32_t PhiloxStream::next_u32() {
   if (used_ == 4) {
     block_ = philox4x32_10(counter_, key_);
     ++counter_[0];
@@ -33,13 +32,13 @@ std::uint32_t RandomStream::next_u32() {
   return block_[static_cast<std::size_t>(used_++)];
 }
 
-double RandomStream::uniform() {
+double PhiloxStream::uniform() {
   const std::uint64_t high = next_u32() >> 5;  // 27 bits
   const std::uint64_t low = next_u32() >> 6;   // 26 bits
   return static_cast<double>((high << 26) | low) * 0x1p-53;
 }
 
-std::uint64_t RandomStream::below(std::uint64_t n) {
+std::uint64_t PhiloxStream::below(std::uint64_t n) {
   // Values of the last, incomplete run of n would favour small remainders: draw again.
   const std::uint64_t incomplete = (UINT64_MAX % n + 1) % n;
   for (;;) {
@@ -49,9 +48,9 @@ std::uint64_t RandomStream::below(std::uint64_t n) {
   }
 }
 
-double RandomStream::normal() {
+double PhiloxStream::normal() {
   const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform()));  // 1 - u is never 0
   return radius * std::cos(2.0 * std::numbers::pi * uniform());
 }
 
-}  // namespace longrope::search
+}  // namespace longrope::model
