@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <iterator>
 #include <limits>
 
 #include "kernels/error.hpp"
@@ -16,6 +18,31 @@ namespace {
 
 using kernels::Backend;
 using kernels::Matrix;
+
+/// Calls visit(first, count) for each run of the rows [position, position + rows) that predict a scored target, counted
+/// from `position`: the row before a target predicts it.
+template <typename Visit>
+void for_each_scored_run(const Sequence& sequence, std::int64_t position, std::int64_t rows, Visit visit) {
+  if (sequence.targets.empty()) {
+    const std::int64_t skipped = std::clamp<std::int64_t>(sequence.first_scored - 1 - position, 0, rows);
+    if (skipped < rows) visit(skipped, rows - skipped);
+    return;
+  }
+  const auto end = sequence.targets.end();
+  for (auto at = std::lower_bound(sequence.targets.begin(), end, position + 1); at != end && *at <= position + rows;) {
+    const std::int64_t first = *at - 1 - position;
+    std::int64_t count = 0;
+    for (; at != end && *at <= position + rows && *at - 1 - position == first + count; ++at) ++count;
+    visit(first, count);
+  }
+}
+
+bool any_scored(std::span<const Sequence> sequences, std::int64_t position, std::int64_t rows) {
+  bool any = false;
+  for (const Sequence& s : sequences)
+    for_each_scored_run(s, position, rows, [&](std::int64_t, std::int64_t) { any = true; });
+  return any;
+}
 
 /// Sequences of equal length on their way through the layers, interleaved: a visit has `block` positions of each in
 /// turn, [sequence, position], the last visit fewer, so that all are at the same position and no visit has more rows
@@ -36,7 +63,7 @@ struct Batch {
         gate_up(backend, backend.projection_dtype(), count * block, 2 * c.intermediate_size),
         gated(backend, backend.activation_dtype(), count * block, c.intermediate_size) {
     for (std::int64_t n = 0; n < count; ++n) {
-      first_scored = std::min(first_scored, of(n).first_scored);
+      first_scored = std::min(first_scored, of(n).targets.empty() ? of(n).first_scored : of(n).targets.front());
       kv.push_back(backend.make_kv_buffer(shape, tokens));
       const auto same_ids = [&](std::int64_t other) {
         return of(other).ids.data() == of(n).ids.data() && of(other).ids.size() == of(n).ids.size();
@@ -115,8 +142,8 @@ struct Transformer::Impl : Decoder {
         0, b.count * b.tokens, HiddenState::Access::update, [&](std::int64_t begin, const Matrix& hidden) {
           const std::int64_t rows = hidden.rows / b.count;  // of each sequence
           const std::int64_t position = begin / b.count;
-          // Of rows before the first that is scored the last layer's K and V are read, and nothing more.
-          const bool read = index + 1 < config.layers || position + rows >= b.first_scored;
+          // Where no row is scored the last layer's K and V are read, and nothing more.
+          const bool read = index + 1 < config.layers || any_scored(b.sequences, position, rows);
           const auto of = [rows](const Buffer& buffer, std::int64_t n) { return buffer.row_range(n * rows, rows); };
           std::int64_t projected = b.count;
           if (index == 0) {  // no table has had its say yet
@@ -145,9 +172,9 @@ struct Transformer::Impl : Decoder {
         });
   }
 
-  /// Sums NLL of targets ids[first_scored..] of each sequence in token order, in double.
-  std::vector<NllSum> score_hidden(Batch& b) const {
-    std::vector<NllSum> sums(b.sequences.size());
+  /// NLL of each sequence's scored targets, in token order.
+  std::vector<std::vector<double>> score_hidden(Batch& b) const {
+    std::vector<std::vector<double>> values(b.sequences.size());
     const std::int64_t first_row = (b.first_scored - 1) / b.block * (b.count * b.block);
     std::vector<std::int32_t> targets;
     std::vector<double> nll;
@@ -156,34 +183,28 @@ struct Transformer::Impl : Decoder {
         [&](std::int64_t begin, const Matrix& hidden) {
           const std::int64_t rows = hidden.rows / b.count;
           const std::int64_t position = begin / b.count;
-          // The row before a target predicts it.
-          const auto skipped = [&](const Sequence& s) {
-            return std::clamp<std::int64_t>(s.first_scored - 1 - position, 0, rows);
-          };
           targets.clear();
+          std::vector<std::size_t> ends;  // of each sequence's targets
           for (std::int64_t n = 0; n < b.count; ++n) {
-            const std::int64_t skip = skipped(b.of(n));
-            if (skip == rows) continue;
-            backend.rms_norm(hidden.row_range(n * rows + skip, rows - skip), *weights.final_norm,
-                             config.rms_norm_epsilon,
-                             b.normed.row_range(static_cast<std::int64_t>(targets.size()), rows - skip));
-            const auto ids = b.of(n).ids.begin() + position + 1;
-            targets.insert(targets.end(), ids + skip, ids + rows);
+            for_each_scored_run(b.of(n), position, rows, [&](std::int64_t first, std::int64_t count) {
+              backend.rms_norm(hidden.row_range(n * rows + first, count), *weights.final_norm, config.rms_norm_epsilon,
+                               b.normed.row_range(static_cast<std::int64_t>(targets.size()), count));
+              const auto ids = b.of(n).ids.begin() + position + 1;
+              targets.insert(targets.end(), ids + first, ids + first + count);
+            });
+            ends.push_back(targets.size());
           }
+          if (targets.empty()) return;
           nll.resize(targets.size());
           backend.nll(*weights.lm_head, b.normed.rows(static_cast<std::int64_t>(targets.size())), targets, nll);
-          auto value = nll.begin();
-          for (std::int64_t n = 0; n < b.count; ++n) {
-            NllSum& sum = sums[static_cast<std::size_t>(n)];
-            const std::int64_t scored = rows - skipped(b.of(n));
-            for (std::int64_t i = 0; i < scored; ++i) sum.nll_nats += *value++;
-            sum.tokens += scored;
+          std::size_t from = 0;
+          for (std::size_t n = 0; n < ends.size(); ++n) {
+            values[n].insert(values[n].end(), nll.begin() + static_cast<std::ptrdiff_t>(from),
+                             nll.begin() + static_cast<std::ptrdiff_t>(ends[n]));
+            from = ends[n];
           }
         });
-    for (NllSum& sum : sums) {
-      if (!std::isfinite(sum.nll_nats)) sum.nll_nats = std::numeric_limits<double>::quiet_NaN();
-    }
-    return sums;
+    return values;
   }
 
   std::int64_t parameters = 0;
@@ -210,6 +231,14 @@ std::unique_ptr<kernels::RotationTable> Transformer::rotation(const RopeTable& t
   return impl_->backend.make_rotation_table(table.rotation(impl_->config.rope, precision), tokens);
 }
 
+NllSum sum_nll(std::span<const double> values) {
+  NllSum sum;
+  for (const double value : values) sum.nll_nats += value;
+  if (!std::isfinite(sum.nll_nats)) sum.nll_nats = std::numeric_limits<double>::quiet_NaN();
+  sum.tokens = std::ssize(values);
+  return sum;
+}
+
 std::int64_t Transformer::sequences_at_once(std::int64_t tokens) const {
   const WindowLayout& layout = impl_->layout;
   if (layout.max_sequences <= 1) return 1;
@@ -217,6 +246,12 @@ std::int64_t Transformer::sequences_at_once(std::int64_t tokens) const {
 }
 
 std::vector<NllSum> Transformer::score(std::span<const Sequence> sequences) const {
+  std::vector<NllSum> sums;
+  for (const std::vector<double>& values : token_nll(sequences)) sums.push_back(sum_nll(values));
+  return sums;
+}
+
+std::vector<std::vector<double>> Transformer::token_nll(std::span<const Sequence> sequences) const {
   if (sequences.empty()) return {};
   const auto tokens = static_cast<std::int64_t>(sequences.front().ids.size());
   const std::int64_t inputs = tokens - 1;  // the last token is a target only
@@ -228,6 +263,13 @@ std::vector<NllSum> Transformer::score(std::span<const Sequence> sequences) cons
     if (tokens < 2 || sequence.first_scored < 1 || sequence.first_scored >= tokens) {
       throw InputError(
           fmt::format("[score] needs 1 <= first_scored < tokens but got {} and {}", sequence.first_scored, tokens));
+    }
+    const auto& targets = sequence.targets;
+    if (!targets.empty() &&
+        (targets.front() < 1 || targets.back() >= tokens ||
+         std::adjacent_find(targets.begin(), targets.end(), std::greater_equal<>()) != targets.end())) {
+      throw InputError(fmt::format("[score] targets must be ascending positions from 1 to {} but got {} from {} to {}",
+                                   tokens - 1, targets.size(), targets.front(), targets.back()));
     }
     if (sequence.rotation->tokens() < inputs) {
       throw InputError(

@@ -26,11 +26,16 @@ struct NllSum {
   std::int64_t tokens = 0;
 };
 
+/// In their order, in double.
+NllSum sum_nll(std::span<const double> values);
+
 /// One window under one table. Refers to what its maker keeps.
 struct Sequence {
   std::span<const std::int32_t> ids;                 ///< [tokens], tokens >= 2, each in the vocabulary
   std::int64_t first_scored = 1;                     ///< of the targets ids[first_scored..]; 1 <= first_scored < tokens
   const kernels::RotationTable* rotation = nullptr;  ///< covers tokens - 1 positions
+  /// Positions of the scored targets, if not all from first_scored on: ascending, each in [1, tokens); empty: all.
+  std::span<const std::int64_t> targets = {};
 };
 
 class Transformer {
@@ -61,6 +66,8 @@ class Transformer {
   /// norm and QKV of layer 0). On the CPU a sequence's bits do not depend on the others. Thread-safe. Throws InputError
   /// for lengths that differ and for what Sequence rules out, ids apart.
   std::vector<NllSum> score(std::span<const Sequence> sequences) const;
+  /// The same target by target: [sequences][scored targets], nats; not finite where the logits are not.
+  std::vector<std::vector<double>> token_nll(std::span<const Sequence> sequences) const;
   /// One sequence.
   NllSum score(std::span<const std::int32_t> ids, std::int64_t first_scored,
                const kernels::RotationTable& rotation) const;

@@ -29,7 +29,11 @@ struct Window {
   std::int64_t length = 0;        ///< tokens fed to the model, BOS included
   bool bos = false;               ///< whether BOS stands in front (it counts in length)
   std::int64_t first_scored = 1;  ///< targets at positions first_scored .. length-1 of the window are scored
-  std::int64_t scored_tokens() const { return length - first_scored; }
+  /// The positions scored, if not all of these: ascending, each in [1, length).
+  std::vector<std::int64_t> targets = {};
+  std::int64_t scored_tokens() const {
+    return targets.empty() ? length - first_scored : static_cast<std::int64_t>(targets.size());
+  }
 };
 
 /// The first `count` windows of `length` tokens, round-robin over documents (document 0 block 0, document 1 block 0,

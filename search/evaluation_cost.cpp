@@ -1,6 +1,7 @@
 #include "search/evaluation_cost.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 namespace longrope::search {
 
@@ -21,10 +22,15 @@ double window_flops(const model::ModelConfig& config, const model::Window& windo
   return flops;
 }
 
-std::vector<double> window_cost_shares(const model::ModelConfig& config, std::span<const model::Window> windows) {
-  std::vector<double> shares;
-  double sum = 0.0;
-  for (const model::Window& window : windows) sum += shares.emplace_back(window_flops(config, window));
+std::vector<double> window_cost_shares(const model::ModelConfig& config, std::span<const WindowPass> passes) {
+  std::size_t windows = 0;
+  for (const WindowPass& pass : passes) windows += pass.windows.size();
+  std::vector<double> shares(windows);
+  for (const WindowPass& pass : passes) {
+    const double part = window_flops(config, pass.scored) / static_cast<double>(pass.windows.size());
+    for (const std::size_t w : pass.windows) shares[w] = part;
+  }
+  const double sum = std::accumulate(shares.begin(), shares.end(), 0.0);
   for (double& share : shares) share /= sum;
   return shares;
 }

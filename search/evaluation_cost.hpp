@@ -6,6 +6,7 @@
 
 #include "model/model_config.hpp"
 #include "model/windows.hpp"
+#include "search/window_passes.hpp"
 
 namespace longrope::search {
 
@@ -14,7 +15,7 @@ namespace longrope::search {
 /// which a query sees on average half the window, or its sliding window. Norms, rotation and softmax are left out.
 double window_flops(const model::ModelConfig& config, const model::Window& window);
 
-/// Shares of the sum over all windows: [W].
-std::vector<double> window_cost_shares(const model::ModelConfig& config, std::span<const model::Window> windows);
+/// Shares of the sum over all windows: [W]; the windows of a pass bear its cost in equal parts.
+std::vector<double> window_cost_shares(const model::ModelConfig& config, std::span<const WindowPass> passes);
 
 }  // namespace longrope::search

@@ -78,8 +78,8 @@ std::string verdict_of(const HoldoutReport& report) {
 
 }  // namespace
 
-void require_new_text(const model::Corpus& search, std::span<const model::Window> search_windows,
-                      const model::Corpus& holdout, std::span<const model::Window> holdout_windows) {
+void require_new_text(const model::Corpus& search, const ObjectiveWindows& search_windows, const model::Corpus& holdout,
+                      const ObjectiveWindows& holdout_windows) {
   for (const model::Document& held : holdout.documents) {
     for (const model::Document& seen : search.documents) {
       if (held.tokens == seen.tokens) {
@@ -88,10 +88,16 @@ void require_new_text(const model::Corpus& search, std::span<const model::Window
       }
     }
   }
-  std::set<std::vector<std::int32_t>> seen;
-  for (const model::Window& window : search_windows) seen.insert(model::window_tokens(search, window));
-  for (const model::Window& window : holdout_windows) {
-    if (!seen.contains(model::window_tokens(holdout, window))) continue;
+  const std::set<std::vector<std::int32_t>> seen(search_windows.tokens.begin(), search_windows.tokens.end());
+  for (std::size_t w = 0; w < holdout_windows.windows.size(); ++w) {
+    if (!seen.contains(holdout_windows.tokens[w])) continue;
+    const model::Window& window = holdout_windows.windows[w];
+    if (holdout_windows.needle_first[w] >= 0) {
+      throw InputError(
+          "[--holdout-text] must be text the search does not see but a needle in its haystack is a window of the "
+          "search "
+          "(--haystack text, or a task with keys)");
+    }
     throw InputError(fmt::format(
         "[--holdout-text] must be text the search does not see but tokens {} to {} of {} are a window of the search",
         window.first_token, window.first_token + window.length - 1,

@@ -10,6 +10,7 @@
 
 #include "model/documents.hpp"
 #include "model/windows.hpp"
+#include "search/objective_windows.hpp"
 #include "search/paired_difference.hpp"
 #include "search/store.hpp"
 
@@ -17,8 +18,8 @@ namespace longrope::search {
 
 /// Throws InputError when a holdout document has the tokens of a search document, or a holdout window those of a search
 /// window.
-void require_new_text(const model::Corpus& search, std::span<const model::Window> search_windows,
-                      const model::Corpus& holdout, std::span<const model::Window> holdout_windows);
+void require_new_text(const model::Corpus& search, const ObjectiveWindows& search_windows, const model::Corpus& holdout,
+                      const ObjectiveWindows& holdout_windows);
 
 /// The best table's mean NLL minus another's, on the first objective's holdout windows; negative: the best is better.
 struct HoldoutDifference {

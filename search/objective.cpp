@@ -14,9 +14,15 @@ namespace {
 
 struct KindName {
   Objective::Kind kind;
-  const char* name;
+  const char *name, *label, *key;
 };
-constexpr KindName kKinds[] = {{Objective::Kind::perplexity, "ppl"}};
+constexpr KindName kKinds[] = {{Objective::Kind::perplexity, "ppl", "PPL", "ppl"},
+                               {Objective::Kind::key_perplexity, "key-ppl", "key PPL", "key_ppl"},
+                               {Objective::Kind::needle, "needle", "needle PPL", "needle_ppl"}};
+
+const KindName& names_of(Objective::Kind kind) {
+  return *std::find_if(std::begin(kKinds), std::end(kKinds), [&](const KindName& k) { return k.kind == kind; });
+}
 
 std::vector<std::string> split(const std::string& text) {
   std::vector<std::string> parts;
@@ -30,11 +36,11 @@ std::vector<std::string> split(const std::string& text) {
 
 }  // namespace
 
-std::string Objective::to_string() const {
-  const auto* found =
-      std::find_if(std::begin(kKinds), std::end(kKinds), [&](const KindName& k) { return k.kind == kind; });
-  return fmt::format("{}@{}", found->name, length);
-}
+std::string Objective::to_string() const { return fmt::format("{}@{}", names_of(kind).name, length); }
+
+const char* Objective::label() const { return names_of(kind).label; }
+
+const char* Objective::key() const { return names_of(kind).key; }
 
 Objective Objective::parse(const std::string& text, std::int64_t target_length) {
   const std::size_t at = text.find('@');
@@ -78,16 +84,6 @@ std::string to_string(std::span<const Objective> objectives) {
 
 std::size_t count_objectives(const std::string& text) {
   return static_cast<std::size_t>(std::count(text.begin(), text.end(), ',')) + 1;
-}
-
-std::vector<model::Window> make_objective_windows(const model::Corpus& corpus, const model::Protocol& protocol,
-                                                  std::span<const Objective> objectives, std::int64_t count) {
-  std::vector<model::Window> windows;
-  for (const Objective& objective : objectives) {
-    const std::vector<model::Window> own = model::make_windows(corpus, protocol, objective.length, count);
-    windows.insert(windows.end(), own.begin(), own.end());
-  }
-  return windows;
 }
 
 WindowRange objective_windows(std::size_t windows, std::size_t objectives, std::size_t k) {

@@ -1,5 +1,6 @@
-// What a search minimises: perplexities at one or more lengths. Each objective has windows of its own, all in one list:
-// those of the first objective, then those of the second, the same number each.
+// What a search minimises: perplexities at one or more lengths, each over all tokens, over key tokens or over needles'
+// answers. Each objective has windows of its own, all in one list: those of the first objective, then those of the
+// second, the same number each.
 #pragma once
 
 #include <cstddef>
@@ -8,21 +9,27 @@
 #include <string>
 #include <vector>
 
-#include "model/documents.hpp"
-#include "model/windows.hpp"
 #include "search/candidate.hpp"
 
 namespace longrope::search {
 
 struct Objective {
-  enum class Kind : std::uint8_t { perplexity };
+  enum class Kind : std::uint8_t {
+    perplexity,      ///< of every token that the protocol scores
+    key_perplexity,  ///< of those among them that need the long context: LongPPL, arXiv 2410.23771
+    needle,          ///< of the answers to needles in haystacks: LongRoPE2's objective
+  };
   Kind kind = Kind::perplexity;
   std::int64_t length = 0;  ///< tokens of its windows
 
-  /// "ppl@2048".
+  /// "ppl@2048", "key-ppl@2048", "needle@2048".
   std::string to_string() const;
-  /// "ppl", or "ppl@N" with 2 <= N <= target_length (N defaults to it). Throws InputError: another kind (listing them),
-  /// another length.
+  /// "PPL", "key PPL", "needle PPL": at the head of a column.
+  const char* label() const;
+  /// "ppl", "key_ppl", "needle_ppl": in JSON.
+  const char* key() const;
+  /// A kind's name, or NAME@N with 2 <= N <= target_length (N defaults to it). Throws InputError: another kind (listing
+  /// them), another length.
   static Objective parse(const std::string& text, std::int64_t target_length);
 
   bool operator==(const Objective&) const = default;
@@ -34,10 +41,6 @@ std::vector<Objective> parse_objectives(const std::string& text, std::int64_t ta
 std::string to_string(std::span<const Objective> objectives);
 /// How many objectives such a text names, of whatever kind.
 std::size_t count_objectives(const std::string& text);
-
-/// `count` windows for each objective, one after the other: [K * count]. Throws InputError as model::make_windows.
-std::vector<model::Window> make_objective_windows(const model::Corpus& corpus, const model::Protocol& protocol,
-                                                  std::span<const Objective> objectives, std::int64_t count);
 
 /// The windows of objective k when W windows serve K objectives.
 struct WindowRange {

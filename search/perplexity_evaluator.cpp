@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "kernels/error.hpp"
 #include "model/sha256.hpp"
@@ -28,6 +29,18 @@ struct SharedRotation {
   std::int64_t longest = 0;
 };
 
+/// Tasks that one forward pass scores: windows of the same tokens under one table.
+struct Job {
+  std::size_t pass = 0;
+  std::vector<std::size_t> tasks;
+};
+
+std::vector<std::vector<std::int32_t>> tokens_of(const model::Corpus& corpus, std::span<const model::Window> windows) {
+  std::vector<std::vector<std::int32_t>> tokens;
+  for (const model::Window& window : windows) tokens.push_back(model::window_tokens(corpus, window));
+  return tokens;
+}
+
 }  // namespace
 
 double document_mean_perplexity(std::span<const WindowScore> scores, std::span<const model::Window> windows) {
@@ -44,10 +57,19 @@ double document_mean_perplexity(std::span<const WindowScore> scores, std::span<c
 
 PerplexityEvaluator::PerplexityEvaluator(const DeviceLanes& lanes, const model::Corpus& corpus,
                                          std::vector<model::Window> windows, kernels::RotationPrecision precision)
-    : lanes_(lanes), windows_(std::move(windows)), precision_(precision) {
+    : PerplexityEvaluator(lanes, windows, tokens_of(corpus, windows), precision) {}
+
+PerplexityEvaluator::PerplexityEvaluator(const DeviceLanes& lanes, std::vector<model::Window> windows,
+                                         std::vector<std::vector<std::int32_t>> tokens,
+                                         kernels::RotationPrecision precision)
+    : lanes_(lanes), windows_(std::move(windows)), tokens_(std::move(tokens)), precision_(precision) {
   if (windows_.empty()) throw InputError("[windows] must be at least one but got none");
-  for (const model::Window& window : windows_) tokens_.push_back(model::window_tokens(corpus, window));
-  costs_ = window_cost_shares(lanes_.transformer().config(), windows_);
+  passes_ = join_windows(windows_, tokens_);
+  pass_of_.resize(windows_.size());
+  for (std::size_t p = 0; p < passes_.size(); ++p) {
+    for (const std::size_t w : passes_[p].windows) pass_of_[w] = p;
+  }
+  costs_ = window_cost_shares(lanes_.transformer().config(), passes_);
 }
 
 std::string PerplexityEvaluator::tokens_sha256() const {
@@ -55,7 +77,13 @@ std::string PerplexityEvaluator::tokens_sha256() const {
   for (std::size_t w = 0; w < tokens_.size(); ++w) {
     const auto* bytes = reinterpret_cast<const char*>(tokens_[w].data());
     digests += model::sha256_hex({bytes, tokens_[w].size() * sizeof(std::int32_t)});
-    digests += fmt::format(" {}\n", windows_[w].first_scored);
+    digests += fmt::format(" {}", windows_[w].first_scored);
+    const auto& targets = windows_[w].targets;
+    if (!targets.empty()) {
+      const auto* positions = reinterpret_cast<const char*>(targets.data());
+      digests += " " + model::sha256_hex({positions, targets.size() * sizeof(std::int64_t)});
+    }
+    digests += "\n";
   }
   return model::sha256_hex(digests);
 }
@@ -97,44 +125,72 @@ std::vector<TaskScore> PerplexityEvaluator::score(std::span<const model::RopeTab
   };
 
   std::vector<std::int64_t> lengths;
-  for (const model::Window& window : windows_) lengths.push_back(window.length);
+  for (const WindowPass& pass : passes_) lengths.push_back(pass.scored.length);
+  std::map<std::pair<std::size_t, std::size_t>, std::size_t> job_of;  // table, pass
+  std::vector<Job> jobs;
+  std::vector<EvalTask> passes;  // what the jobs are to group_tasks: a pass in place of a window
+  for (std::size_t t = 0; t < tasks.size(); ++t) {
+    const std::size_t pass = pass_of_[tasks[t].window];
+    const auto [found, fresh] = job_of.try_emplace({tasks[t].table, pass}, jobs.size());
+    if (fresh) {
+      jobs.push_back({pass, {}});
+      passes.push_back({tasks[t].table, pass});
+    }
+    jobs[found->second].tasks.push_back(t);
+  }
   const auto groups = group_tasks(
-      lengths, tasks, [&](std::int64_t length) { return lanes_.transformer().sequences_at_once(length); },
+      lengths, passes, [&](std::int64_t length) { return lanes_.transformer().sequences_at_once(length); },
       lanes_.workers());
+  // What a job's pass scores: its window's targets, or those of all windows of the pass.
+  const auto scored_by = [&](const Job& job) -> const model::Window& {
+    return job.tasks.size() == 1 ? windows_[tasks[job.tasks.front()].window] : passes_[job.pass].scored;
+  };
 
   const auto run_group = [&](std::size_t g, std::size_t lane) {
     const auto started = Clock::now();
-    std::vector<TaskScore> results;
+    std::vector<std::string> failures(groups[g].size());
     std::vector<model::Sequence> sequences;
-    std::vector<std::size_t> sequence_of;  // which result each is
-    for (const std::size_t t : groups[g]) {
-      const std::size_t window = tasks[t].window;
-      results.push_back(not_scored(t, ""));
+    std::vector<std::size_t> sequence_of;  // which of the group's jobs each is
+    for (std::size_t j = 0; j < groups[g].size(); ++j) {
+      const Job& job = jobs[groups[g][j]];
+      const model::Window& scored = scored_by(job);
       try {
-        sequences.push_back({tokens_[window], windows_[window].first_scored, rotation_of(tasks[t].table, lane)});
-        sequence_of.push_back(results.size() - 1);
+        sequences.push_back({tokens_[passes_[job.pass].windows.front()], scored.first_scored,
+                             rotation_of(tasks[job.tasks.front()].table, lane), scored.targets});
+        sequence_of.push_back(j);
       } catch (const RuntimeError&) {
         throw;  // the device's fault: another may take the tasks
       } catch (const std::exception& error) {
-        results.back().failure = error.what();
+        failures[j] = error.what();
       }
     }
+    std::vector<std::vector<double>> nll(groups[g].size());
     try {
-      const std::vector<model::NllSum> sums = lanes_.lane(lane).transformer->score(sequences);
-      for (std::size_t s = 0; s < sums.size(); ++s) results[sequence_of[s]].score = {sums[s].nll_nats, sums[s].tokens};
+      std::vector<std::vector<double>> values = lanes_.lane(lane).transformer->token_nll(sequences);
+      for (std::size_t s = 0; s < values.size(); ++s) nll[sequence_of[s]] = std::move(values[s]);
     } catch (const RuntimeError&) {
       throw;
     } catch (const std::exception& error) {
-      for (const std::size_t r : sequence_of) results[r].failure = error.what();
+      for (const std::size_t j : sequence_of) failures[j] = error.what();
     }
     const double elapsed_s = std::chrono::duration<double>(Clock::now() - started).count();
-    for (std::size_t r = 0; r < results.size(); ++r) {
-      results[r].elapsed_s = elapsed_s / static_cast<double>(results.size());
-      finish(groups[g][r], std::move(results[r]));
+    for (std::size_t j = 0; j < groups[g].size(); ++j) {
+      const Job& job = jobs[groups[g][j]];
+      for (const std::size_t t : job.tasks) {
+        TaskScore score = not_scored(t, failures[j]);
+        if (failures[j].empty()) {
+          const model::NllSum sum = sum_of_window(windows_[tasks[t].window], scored_by(job), nll[j]);
+          score.score = {sum.nll_nats, sum.tokens};
+        }
+        score.elapsed_s = elapsed_s / static_cast<double>(groups[g].size() * job.tasks.size());
+        finish(t, std::move(score));
+      }
     }
   };
   const auto fail = [&](std::size_t g, const std::string& reason) {
-    for (const std::size_t t : groups[g]) finish(t, not_scored(t, reason));
+    for (const std::size_t j : groups[g]) {
+      for (const std::size_t t : jobs[j].tasks) finish(t, not_scored(t, reason));
+    }
   };
 
   lanes_.run(groups.size(), run_group, fail, stop);

@@ -117,8 +117,9 @@ class Stage {
     p.budget = static_cast<double>(options_.budget);
     p.evaluations = record_.evaluations();
     p.cost = record_.strategy_cost() + (baselines ? 0.0 : cost_in_flight);
-    p.best_ppl = record_.first_objective(record_.best());
-    p.baseline_ppl = record_.first_objective(record_.best_baseline());
+    p.label = options_.objectives.front().label();
+    p.best = record_.first_objective(record_.best());
+    p.baseline = record_.first_objective(record_.best_baseline());
     const double run_s = seconds_since(started_);
     const double done = record_.strategy_cost() - earlier_cost_ + scored_baselines_ + cost_in_flight;
     if (run_s > 0.0 && done > 0.0) p.cost_per_s = done / run_s;

@@ -27,10 +27,11 @@ struct StageProgress {
   std::int64_t evaluations = 0;  ///< candidates of the strategy, finished
   double cost = 0.0;             ///< of the strategy's candidates so far, without baselines
   double budget = 0.0;
-  double best_ppl = 0.0;      ///< of strategy and baselines; NaN: none yet
-  double baseline_ppl = 0.0;  ///< best of PI, NTK and YaRN; NaN: not known yet
-  double cost_per_s = 0.0;    ///< of this run; 0: not known yet
-  double remaining_s = 0.0;   ///< until the budget is spent; NaN: not known yet
+  const char* label = "";    ///< of the first objective
+  double best = 0.0;         ///< first objective of strategy and baselines; NaN: none yet
+  double baseline = 0.0;     ///< best of PI, NTK and YaRN; NaN: not known yet
+  double cost_per_s = 0.0;   ///< of this run; 0: not known yet
+  double remaining_s = 0.0;  ///< until the budget is spent; NaN: not known yet
 };
 
 /// A table scored before the search starts.

@@ -29,12 +29,22 @@ struct StoreModel {
   std::string weights_sha256;  ///< of samples of the weights (TensorFiles::sample_sha256)
 };
 
+/// The key tokens of a corpus' windows (objectives key-ppl@N), chosen before the search and not again on resume.
+struct StoreKeyTokens {
+  std::string settings;                        ///< JSON: how they were chosen, and of what; "": there are none
+  std::string sha256;                          ///< of windows and positions
+  std::vector<std::int64_t> window, position;  ///< [n]: number of the window, position in it; ascending
+  std::vector<std::int64_t> scored;            ///< [W]: the targets they were chosen from; 0: of another objective
+};
+
 struct StoreCorpus {
   std::string sources, protocol;              ///< sources: newline-separated
   std::vector<std::string> document_names;    ///< [n]
   std::vector<std::int64_t> document_tokens;  ///< [n]
   std::string tokens_sha256;                  ///< digest of all window token ids: another corpus is refused on resume
-  std::vector<std::int64_t> window_document, window_first_token, window_length;  ///< [W]
+  std::vector<std::int64_t> window_document, window_first_token, window_length;  ///< [W]; document -1: no document's
+  std::vector<std::int64_t> window_needle_first = {};  ///< [W] where a needle stands, -1: none; empty: none has one
+  StoreKeyTokens key_tokens = {};
 };
 
 struct StoreStage {

@@ -22,6 +22,24 @@
 namespace longrope::search {
 namespace {
 
+StoreKeyTokens read_key_tokens(const Hdf5Object& group, const std::vector<std::int64_t>& window_length) {
+  StoreKeyTokens keys;
+  keys.settings = group.text_attribute("settings");
+  keys.sha256 = group.text_attribute("sha256");
+  keys.window = column<std::int64_t>(group, "window", kAllRows);
+  keys.position = column<std::int64_t>(group, "position", keys.window.size());
+  keys.scored = column<std::int64_t>(group, "scored", window_length.size());
+  for (std::size_t i = 0; i < keys.window.size(); ++i) {
+    require(keys.window[i] >= 0 && std::cmp_less(keys.window[i], window_length.size()) && keys.position[i] >= 1 &&
+                keys.position[i] < window_length[static_cast<std::size_t>(keys.window[i])],
+            "a key token is not in its window");
+    require(i == 0 || std::pair(keys.window[i - 1], keys.position[i - 1]) < std::pair(keys.window[i], keys.position[i]),
+            "its key tokens are not in order");
+  }
+  for (const std::int64_t scored : keys.scored) require(scored >= 0, "a token count is negative");
+  return keys;
+}
+
 StoreCorpus read_corpus(const Hdf5Object& group) {
   StoreCorpus corpus;
   corpus.sources = group.text_attribute("sources");
@@ -36,9 +54,12 @@ StoreCorpus read_corpus(const Hdf5Object& group) {
   corpus.window_first_token = column<std::int64_t>(windows, "first_token", count);
   corpus.window_length = column<std::int64_t>(windows, "length", count);
   for (std::size_t w = 0; w < count; ++w) {
-    require(corpus.window_document[w] >= 0 && corpus.window_first_token[w] >= 0 && corpus.window_length[w] >= 1,
+    require(corpus.window_document[w] >= -1 && corpus.window_first_token[w] >= 0 && corpus.window_length[w] >= 1,
             "a window is impossible");
   }
+  if (windows.has("needle_first")) corpus.window_needle_first = column<std::int64_t>(windows, "needle_first", count);
+  if (group.has("key_tokens"))
+    corpus.key_tokens = read_key_tokens(group.open_group("key_tokens"), corpus.window_length);
   return corpus;
 }
 

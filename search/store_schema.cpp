@@ -22,6 +22,15 @@ void write_corpus(const Hdf5Object& group, const StoreCorpus& corpus) {
   windows.write_fixed("document", corpus.window_document, "window");
   windows.write_fixed("first_token", corpus.window_first_token, "window");
   windows.write_fixed("length", corpus.window_length, "window");
+  if (!corpus.window_needle_first.empty()) windows.write_fixed("needle_first", corpus.window_needle_first, "window");
+  const StoreKeyTokens& keys = corpus.key_tokens;
+  if (keys.settings.empty()) return;
+  const Hdf5Object key_tokens = group.create_group("key_tokens");
+  key_tokens.set_attribute("settings", keys.settings);
+  key_tokens.set_attribute("sha256", keys.sha256);
+  key_tokens.write_fixed("window", keys.window, "key_token");
+  key_tokens.write_fixed("position", keys.position, "key_token");
+  key_tokens.write_fixed("scored", keys.scored, "window");
 }
 
 void write_holdout(const Hdf5Object& group, const StoreHoldout& holdout, std::uint64_t objectives) {

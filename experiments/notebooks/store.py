@@ -48,9 +48,15 @@ def owner_of(store, stage):
 
 
 def objectives_of(stage):
-    """["ppl@2048", "ppl@256"]."""
+    """["ppl@2048", "needle@2048"]."""
     length = int(stage.attrs["target_length"])
     return [word if "@" in word else f"{word}@{length}" for word in text(stage.attrs["objectives"]).split(",")]
+
+
+def measure_of(objective):
+    """What an objective is: "perplexity", "key-token perplexity", "needle perplexity"."""
+    kind = objective.split("@")[0]
+    return {"ppl": "perplexity", "key-ppl": "key-token perplexity", "needle": "needle perplexity"}.get(kind, kind)
 
 
 def length_of(objective):

@@ -9,6 +9,7 @@
 #include "kernels/error.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/needle_report.hpp"
+#include "search/cli/objective_setup.hpp"
 #include "search/cli/search_report.hpp"
 #include "search/frontier_pick.hpp"
 #include "search/holdout.hpp"
@@ -41,14 +42,14 @@ std::string status_of(const StoreContents& contents) {
   return contents.header.stage.status + (reason.empty() ? "" : " (" + reason + ")");
 }
 
-Json row_json(const StoreRow& row) {
+Json row_json(const StoreRow& row, const search::Objective& first) {
   return {{"id", row.candidate.id},
           {"generation", row.candidate.generation},
           {"origin", search::kOriginNames[static_cast<std::size_t>(row.candidate.origin)]},
           {"factors", row.candidate.factors},
           {"start_tokens", row.candidate.start_tokens},
           {"attention_factor", row.candidate.attention_factor},
-          {"ppl", row.result.first()},
+          {first.key(), row.result.first()},
           {"objectives", row.result.objectives},
           {"status", search::kStatusNames[static_cast<std::size_t>(row.result.status)]}};
 }
@@ -58,11 +59,13 @@ std::vector<search::Objective> objectives_of(const StoreContents& contents) {
 }
 
 Json stage_json(const StoreContents& c, const StoreRow* picked) {
+  const std::vector<search::Objective> objectives = objectives_of(c);
   Json stage;
   stage["name"] = c.header.stage.name;
   stage["target_length"] = c.header.stage.target_length;
   stage["strategy"] = c.header.stage.strategy;
   stage["objectives"] = c.header.stage.objectives;
+  stage["key_tokens"] = key_tokens_json(c.header.corpus.key_tokens, objectives);
   stage["budget"] = c.header.stage.budget;
   stage["status"] = c.header.stage.status;
   stage["stop_reason"] = c.header.stage.stop_reason;
@@ -77,14 +80,13 @@ Json stage_json(const StoreContents& c, const StoreRow* picked) {
     stage["baselines"][names[i]] = c.rows[i].result.first();
   if (!c.header.stage.original_objectives.empty()) stage["original"] = c.header.stage.original_objectives;
   const StoreRow* best = best_of(c);
-  stage["best"] = best == nullptr ? Json(nullptr) : row_json(*best);
+  stage["best"] = best == nullptr ? Json(nullptr) : row_json(*best, objectives.front());
   stage["raced_out"] = raced_out(c);
-  stage["frontier"] =
-      c.generations.empty() ? Json::array() : frontier_json(c.generations.back().frontier, objectives_of(c));
+  stage["frontier"] = c.generations.empty() ? Json::array() : frontier_json(c.generations.back().frontier, objectives);
   stage["hypervolume"] = c.generations.empty() ? std::nan("") : c.generations.back().hypervolume;
-  if (picked != nullptr) stage["picked"] = row_json(*picked);
+  if (picked != nullptr) stage["picked"] = row_json(*picked, objectives.front());
   const auto holdout = search::stored_holdout(c);
-  stage["holdout"] = holdout ? holdout_json(*holdout) : Json(nullptr);
+  stage["holdout"] = holdout ? holdout_json(*holdout, objectives.front()) : Json(nullptr);
   stage["generations"] = Json::array();
   for (const search::StoreGeneration& g : c.generations) {
     stage["generations"].push_back({{"generation", g.generation},
@@ -147,15 +149,16 @@ Json to_json(const std::string& file, const std::vector<StoreContents>& stages, 
   return root;
 }
 
-void print_row(const char* name, const StoreRow& row) {
+void print_row(const char* name, const StoreRow& row, const char* label) {
   std::string factors;
   for (const double factor : row.candidate.factors) factors += fmt::format(" {:.4g}", factor);
   std::string values;
   for (const double value : row.result.objectives)
     values += fmt::format("{}{:.4f}", values.empty() ? "" : " / ", value);
-  fmt::print("\n{:<8} id {} ({}, generation {}): PPL {}, attention factor {:.6g}, start tokens {}\nfactors {}\n", name,
+  fmt::print("\n{:<8} id {} ({}, generation {}): {} {}, attention factor {:.6g}, start tokens {}\nfactors {}\n", name,
              row.candidate.id, search::kOriginNames[static_cast<std::size_t>(row.candidate.origin)],
-             row.candidate.generation, values, row.candidate.attention_factor, row.candidate.start_tokens, factors);
+             row.candidate.generation, label, values, row.candidate.attention_factor, row.candidate.start_tokens,
+             factors);
 }
 
 void print_frontier(const StoreContents& c) {
@@ -183,26 +186,33 @@ void print_stage(const StoreContents& c, const StoreRow* picked) {
              c.header.corpus.window_length.size(), c.header.corpus.protocol);
   fmt::print("stage    {}: {} tokens, {}, {}, budget {}, {}\n", c.header.stage.name, c.header.stage.target_length,
              c.header.stage.strategy, c.header.stage.objectives, c.header.stage.budget, status_of(c));
+  const Json keys = key_tokens_json(c.header.corpus.key_tokens, objectives_of(c));
+  for (const auto& [objective, counts] : keys.items()) {
+    fmt::print("keys     {}: {} of {} scored tokens ({:.2f}%)\n", objective, counts["tokens"].get<std::int64_t>(),
+               counts["scored"].get<std::int64_t>(), 100.0 * counts["share"].get<double>());
+  }
   if (c.generations.empty()) {
     fmt::print("\nno generation is finished yet\n");
     return;
   }
-  fmt::print("\n{:<10}  {:>10}\n", "baseline", "PPL");
+  const std::vector<search::Objective> objectives = objectives_of(c);
+  const char* label = objectives.front().label();
+  fmt::print("\n{:<10}  {:>10}\n", "baseline", label);
   const std::vector<std::string> names = search::baseline_names(c.header.stage);
   for (std::size_t i = 0; i < c.rows.size() && c.rows[i].candidate.generation < 0 && i < names.size(); ++i)
     fmt::print("{:<10}  {:>10.4f}\n", names[i], c.rows[i].result.first());
-  fmt::print("\n{:>10}  {:>11}  {:>10}  {:>8}  {:>8}  {:>8}\n", "generation", "evaluations", "best PPL", "best id",
-             "cost", "seconds");
+  fmt::print("\n{:>10}  {:>11}  {:>15}  {:>8}  {:>8}  {:>8}\n", "generation", "evaluations",
+             fmt::format("best {}", label), "best id", "cost", "seconds");
   for (const search::StoreGeneration& g : c.generations) {
-    fmt::print("{:>10}  {:>11}  {:>10.4f}  {:>8}  {:>8.1f}  {:>8.1f}\n",
+    fmt::print("{:>10}  {:>11}  {:>15.4f}  {:>8}  {:>8.1f}  {:>8.1f}\n",
                g.generation < 0 ? "baselines" : std::to_string(g.generation), g.evaluations, g.best_objective,
                g.best_id, g.cost, g.elapsed_s);
   }
   if (const std::int64_t dropped = raced_out(c); dropped > 0) fmt::print("\n{} dropped by racing\n", dropped);
   if (search::count_objectives(c.header.stage.objectives) > 1) print_frontier(c);
-  if (const StoreRow* best = best_of(c)) print_row("best", *best);
-  if (picked != nullptr) print_row("picked", *picked);
-  if (const auto holdout = search::stored_holdout(c)) print_holdout(*holdout);
+  if (const StoreRow* best = best_of(c)) print_row("best", *best, label);
+  if (picked != nullptr) print_row("picked", *picked, label);
+  if (const auto holdout = search::stored_holdout(c)) print_holdout(*holdout, objectives.front());
 }
 
 void print_needles(const std::vector<search::NeedleRun>& needles) {

@@ -11,6 +11,7 @@
 
 #include "kernels/error.hpp"
 #include "model/rope_spec.hpp"
+#include "search/cli/needle_options.hpp"
 #include "search/strategy.hpp"
 #include "search/strategy_requirements.hpp"
 
@@ -116,11 +117,12 @@ po::options_description search_options() {
       "store", po::value<std::string>(), "HDF5 file of the job, created; readable while it grows")(
       "resume", "continue the store where it stopped (starts it if it does not exist)")(
       "objective", po::value<std::string>(),
-      "what to minimise: ppl@LENGTH, or several with commas, the main one first (lengths in tokens, each with "
-      "--windows "
-      "windows of its own; default: ppl@TARGET)")("strategy",
-                                                  po::value<std::string>()->default_value(search::kDefaultStrategy),
-                                                  fmt::format("{}", fmt::join(search::strategy_names(), ", ")).c_str())(
+      "what to minimise: ppl@LENGTH (perplexity), key-ppl@LENGTH (of the tokens that need the long context), "
+      "needle@LENGTH (of the answers to needles in haystacks), or several with commas, the main one first (lengths in "
+      "tokens, each with --windows windows of its own; ppl and key-ppl of one length share theirs and cost one; "
+      "default: "
+      "ppl@TARGET)")("strategy", po::value<std::string>()->default_value(search::kDefaultStrategy),
+                     fmt::format("{}", fmt::join(search::strategy_names(), ", ")).c_str())(
       "budget", po::value<std::string>(),
       "full evaluations at most: every window of every objective, counted in FLOPs; the baselines come on top "
       "(default: "
@@ -157,7 +159,7 @@ po::options_description search_options() {
       "at the end and says whether the gain is significant")("holdout-tokens", po::value<std::string>(),
                                                              "token ids instead, as --tokens")(
       "holdout-windows", po::value<std::string>(), "windows of it, per objective (default: as --windows)");
-  options.add(space).add(holdout);
+  options.add(key_token_options()).add(needle_task_options()).add(space).add(holdout);
   return options;
 }
 
@@ -176,6 +178,7 @@ SearchArguments parse_search(const po::variables_map& values, bool store_may_exi
       parse_integer("seed", values["seed"].as<std::string>(), 0, std::numeric_limits<std::int64_t>::max()));
   arguments.objectives = search::parse_objectives(
       values.count("objective") != 0 ? values["objective"].as<std::string>() : "ppl", arguments.target_length);
+  arguments.objective_arguments = parse_objective_arguments(values, arguments.objectives);
   arguments.racing = parse_racing(values["racing"].as<std::string>(), arguments.strategy);
   arguments.patience = is_baseline(arguments.strategy) ? 0.0 : static_cast<double>(kOurPatience);
   if (values.count("patience") != 0) {

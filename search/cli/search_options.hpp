@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "search/cli/command.hpp"
+#include "search/cli/objective_setup.hpp"
 #include "search/make_space.hpp"
 #include "search/objective.hpp"
 
@@ -20,6 +21,7 @@ struct SearchArguments {
   std::int64_t budget = 0;
   std::uint64_t seed = 0;
   std::vector<search::Objective> objectives;
+  ObjectiveArguments objective_arguments;
   std::optional<double> racing;
   double patience = 0.0;
   search::SpaceOptions space;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "search/cli/command.hpp"
+#include "search/cli/objective_setup.hpp"
 
 namespace longrope::cli {
 namespace {
@@ -16,10 +17,9 @@ std::string line(const StageProgress& p) {
   const std::string generation = p.generation < 0 ? "baselines" : fmt::format("generation {}", p.generation);
   std::string text =
       fmt::format("{:<13}  evaluations {}  cost {:.1f}/{:g}", generation, p.evaluations, p.cost, p.budget);
-  if (std::isfinite(p.best_ppl)) text += fmt::format("  best PPL {:.4f}", p.best_ppl);
-  if (std::isfinite(p.best_ppl) && std::isfinite(p.baseline_ppl)) {
-    text += fmt::format("  gain {:.2f}%", 100.0 * (p.baseline_ppl - p.best_ppl) / p.baseline_ppl);
-  }
+  if (std::isfinite(p.best)) text += fmt::format("  best {} {:.4f}", p.label, p.best);
+  if (std::isfinite(p.best) && std::isfinite(p.baseline))
+    text += fmt::format("  gain {:.2f}%", 100.0 * (p.baseline - p.best) / p.baseline);
   if (p.cost_per_s > 0.0) text += fmt::format("  {:.3g} full evaluations/s", p.cost_per_s);
   if (std::isfinite(p.remaining_s)) text += fmt::format("  {} left", format_duration(p.remaining_s));
   return text;
@@ -92,13 +92,13 @@ Json frontier_json(const std::vector<search::StorePoint>& frontier, const std::v
   return list;
 }
 
-Json holdout_json(const search::HoldoutReport& report) {
+Json holdout_json(const search::HoldoutReport& report, const search::Objective& objective) {
   Json root;
   root["results"] = Json::array();
   for (const search::StoreHoldoutRow& row : report.rows) {
     root["results"].push_back({{"name", row.name},
                                {"id", row.id},
-                               {"ppl", row.result.first()},
+                               {objective.key(), row.result.first()},
                                {"objectives", row.result.objectives},
                                {"status", search::kStatusNames[static_cast<std::size_t>(row.result.status)]}});
   }
@@ -128,7 +128,7 @@ Json search_json(const search::StageOptions& options, const search::StageResult&
                   {"factors", best.factors},
                   {"start_tokens", best.start_tokens},
                   {"attention_factor", best.attention_factor},
-                  {"ppl", best.id < 0 ? std::nan("") : result.best.result.first()},
+                  {options.objectives.front().key(), best.id < 0 ? std::nan("") : result.best.result.first()},
                   {"objectives", values_json(result.best.result.objectives, options.objectives)}};
   Json baselines;
   const std::vector<std::string> names = search::baseline_names(options.header.stage);
@@ -148,12 +148,13 @@ Json search_json(const search::StageOptions& options, const search::StageResult&
                     {"cost_saved", static_cast<double>(result.evaluations) - result.strategy_cost}};
   root["frontier"] = frontier_json(result.frontier, options.objectives);
   root["hypervolume"] = result.hypervolume;
-  root["holdout"] = result.holdout ? holdout_json(*result.holdout) : Json(nullptr);
+  root["key_tokens"] = key_tokens_json(options.header.corpus.key_tokens, options.objectives);
+  root["holdout"] = result.holdout ? holdout_json(*result.holdout, options.objectives.front()) : Json(nullptr);
   return root;
 }
 
-void print_holdout(const search::HoldoutReport& report) {
-  fmt::print("\n{:<10}  {:>10}  (held-out text)\n", "rope", "PPL");
+void print_holdout(const search::HoldoutReport& report, const search::Objective& objective) {
+  fmt::print("\n{:<10}  {:>10}  (held-out text)\n", "rope", objective.label());
   for (const search::StoreHoldoutRow& row : report.rows)
     fmt::print("{:<10}  {:>10.4f}\n", row.name, row.result.first());
   fmt::print("{}\n", report.verdict);
@@ -166,7 +167,7 @@ void print_search_summary(const search::StageOptions& options, const search::Sta
   fmt::print("{:<10}", "rope");
   const bool several = options.objectives.size() > 1;
   for (const search::Objective& objective : options.objectives)
-    fmt::print("  {:>10}", several ? objective.to_string() : "PPL");
+    fmt::print("  {:>10}", several ? objective.to_string() : objective.label());
   fmt::print("  {:>8}\n", "gain");
   double best_baseline = std::nan("");
   const std::vector<std::string> names = search::baseline_names(options.header.stage);
@@ -184,6 +185,11 @@ void print_search_summary(const search::StageOptions& options, const search::Sta
     fmt::print("  {:>7.2f}%  over the best of {}, {} and {}\n",
                100.0 * (best_baseline - result.best.result.first()) / best_baseline, names[0], names[1], names[2]);
   }
+  const Json keys = key_tokens_json(options.header.corpus.key_tokens, options.objectives);
+  for (const auto& [objective, counts] : keys.items()) {
+    fmt::print("{}: {} of {} scored tokens are key ({:.2f}%)\n", objective, counts["tokens"].get<std::int64_t>(),
+               counts["scored"].get<std::int64_t>(), 100.0 * counts["share"].get<double>());
+  }
   fmt::print("\n{} evaluations in {} ({:.1f} full evaluations of cost, baselines included); {}\n", result.evaluations,
              format_duration(result.elapsed_s), result.cost_full_evaluations, stop_reason_text(result.stop_reason));
   if (options.racing) {
@@ -197,7 +203,7 @@ void print_search_summary(const search::StageOptions& options, const search::Sta
                best.attention_factor, best.start_tokens, factors);
   }
   if (several) print_frontier(options, result);
-  if (result.holdout) print_holdout(*result.holdout);
+  if (result.holdout) print_holdout(*result.holdout, options.objectives.front());
   fmt::print("store: {}\n", options.store.string());
 }
 

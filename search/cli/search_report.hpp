@@ -30,11 +30,12 @@ class Display {
 nlohmann::ordered_json search_json(const search::StageOptions& options, const search::StageResult& result);
 void print_search_summary(const search::StageOptions& options, const search::StageResult& result);
 
-/// A frontier, [{"id", "objectives": {"ppl@N": ...}}].
+/// A frontier, [{"id", "objectives": {"ppl@N": ..., "needle@N": ...}}].
 nlohmann::ordered_json frontier_json(const std::vector<search::StorePoint>& frontier,
                                      const std::vector<search::Objective>& objectives);
-nlohmann::ordered_json holdout_json(const search::HoldoutReport& report);
+/// objective: the first one.
+nlohmann::ordered_json holdout_json(const search::HoldoutReport& report, const search::Objective& objective);
 /// Rows and verdict.
-void print_holdout(const search::HoldoutReport& report);
+void print_holdout(const search::HoldoutReport& report, const search::Objective& objective);
 
 }  // namespace longrope::cli

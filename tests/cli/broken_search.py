@@ -9,8 +9,16 @@ def option(*extra, **kwargs):
 
 
 for value in ("", "banana", "banana@64", "ppl@", "ppl@0", "ppl@1", "ppl@-64", "ppl@129", "ppl@64x", "ppl@99999999999999999999", "ppl@64,",
-              "ppl@64,ppl@64", "ppl,ppl@128", "needle@128"):
+              "ppl@64,ppl@64", "ppl,ppl@128", "needle@129", "neddle@128", "key_ppl@128", "needle,needle@128"):
     case(f"objective {value!r}", option("--objective", value), "objective")
+case("objective-needle-no-tokenizer", option("--objective", "needle@128"), "tokenizer.model")
+for name, values in (("key-lsd", ("abc", "nan", "inf", "")), ("key-lcl", ("0", "1", "abc", "")), ("key-context", ("0", "3", "-1", "abc", "128")),
+                     ("key-long", ("0", "-1", "abc", "64", "129")),
+                     ("key-rope", ("banana", ""))):
+    for value in values:
+        case(f"{name} {value!r}", option("--objective", "key-ppl", f"--{name}", value), "rope" if name == "key-rope" else name)
+case("key-lsd-without-key-ppl", option("--key-lsd", "1"), "key-lsd")
+case("task-without-needle", option("--task", "passkey"), "task")
 case("objective-windows-too-many", option("--objective", "ppl@128,ppl@64", windows="9"), ("window", "length"))
 for value in ("banana", "", "0", "0.5", "1", "1.5", "-0.9", "nan", "inf", "0.9x"):
     case(f"racing {value!r}", option("--racing", value), "racing")

@@ -15,12 +15,14 @@ using namespace longrope::search::test;
 namespace {
 
 constexpr std::int64_t kWindowTokens = 99;
+constexpr std::int64_t kFewTokens[] = {kWindowTokens, 6, 17};  // by objective: an answer, key tokens
 
 /// NLL of a window: the distance of the table to a target that depends a little on the window, and for windows of a
 /// second objective to another target.
 class AnalyticEvaluator final : public Evaluator {
  public:
-  AnalyticEvaluator(std::size_t each, std::size_t objectives, double scatter = 0.2) : each_(each), scatter_(scatter) {
+  AnalyticEvaluator(std::size_t each, std::size_t objectives, double scatter = 0.2, bool uneven = false)
+      : each_(each), scatter_(scatter), uneven_(uneven) {
     for (std::size_t w = 0; w < each * objectives; ++w) {
       model::Window window;
       window.document = static_cast<std::int64_t>(w % each);
@@ -39,7 +41,8 @@ class AnalyticEvaluator final : public Evaluator {
       if (stop != nullptr && *stop) throw Interrupted("stopped");
       if (++scored_ == stop_after) throw Interrupted("stopped");
       TaskScore score;
-      score.score = {static_cast<double>(kWindowTokens) * nats(tables[task.table], task.window), kWindowTokens};
+      const std::int64_t tokens = uneven_ ? kFewTokens[task.window / each_] : kWindowTokens;
+      score.score = {static_cast<double>(tokens) * nats(tables[task.table], task.window), tokens};
       if (fail_window == static_cast<std::int64_t>(task.window)) score.failure = "it broke";
       scores.push_back(score);
       if (on_task) on_task();
@@ -68,6 +71,7 @@ class AnalyticEvaluator final : public Evaluator {
 
   std::size_t each_;
   double scatter_;
+  bool uneven_;  ///< windows of each objective score another number of tokens
   std::vector<model::Window> windows_;
   std::vector<double> costs_;
 };
@@ -78,7 +82,7 @@ struct Job {
   StageOptions options;
 
   Job(const std::filesystem::path& store, std::size_t each, const std::string& objectives = "ppl@2048")
-      : evaluator(each, count_objectives(objectives)) {
+      : evaluator(each, count_objectives(objectives), 0.2, objectives.find("needle") != std::string::npos) {
     config.rope = {kDim, 10000.0, 256};
     options.store = store;
     options.header = make_header();
@@ -162,7 +166,7 @@ TEST_CASE("racing spends the budget on more candidates, and what it stores adds 
 }
 
 TEST_CASE("a raced search continued after a stop anywhere is the one that ran through") {
-  for (const std::string objectives : {"ppl@2048", "ppl@2048,ppl@256"}) {
+  for (const std::string objectives : {"ppl@2048", "ppl@2048,ppl@256", "ppl@2048,needle@2048,key-ppl@2048"}) {
     const TemporaryDirectory directory;
     Job through(directory / "through.h5", 4, objectives);
     through.options.racing = 0.95;

@@ -104,12 +104,24 @@ TEST_CASE("what cannot be said is not said") {
 
 TEST_CASE("held-out text that the search sees is refused") {
   const auto search = corpus_of({{1, 2, 3, 4, 5, 6, 7, 8}, {9, 9, 9, 9}});
-  const std::vector<model::Window> searched = {window_at(0, 0, 4), window_at(0, 4, 4)};
+  const auto with_tokens = [](const model::Corpus& corpus, const std::vector<model::Window>& windows) {
+    ObjectiveWindows made;
+    made.windows = windows;
+    for (const model::Window& window : windows) made.tokens.push_back(model::window_tokens(corpus, window));
+    made.needle_first.assign(windows.size(), -1);
+    return made;
+  };
+  const ObjectiveWindows searched = with_tokens(search, {window_at(0, 0, 4), window_at(0, 4, 4)});
   const auto refusal = [&](const model::Corpus& holdout, const model::Window& window) {
-    return message_of<InputError>([&] { require_new_text(search, searched, holdout, std::vector{window}); });
+    return message_of<InputError>([&] { require_new_text(search, searched, holdout, with_tokens(holdout, {window})); });
   };
   CHECK(refusal(corpus_of({{8, 7, 6, 5, 4}}), window_at(0, 0, 4)).empty());
   CHECK(contains(refusal(corpus_of({{5, 5, 5, 5}, {9, 9, 9, 9}}), window_at(0, 0, 4)), "but d1 is the same as d1"));
   CHECK(contains(refusal(corpus_of({{0, 5, 6, 7, 8, 0}}), window_at(0, 1, 4)), "are a window of the search"));
   CHECK(refusal(corpus_of({{0, 5, 6, 7, 8, 0}}), window_at(0, 0, 4)).empty());
+  ObjectiveWindows needle = searched;  // its haystack is no document's, its words are the same
+  for (model::Window& window : needle.windows) window.document = -1;
+  needle.needle_first = {1, 1};
+  CHECK(contains(message_of<InputError>([&] { require_new_text(search, searched, corpus_of({{1}}), needle); }),
+                 "a needle in its haystack is a window of the search"));
 }

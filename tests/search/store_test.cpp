@@ -375,3 +375,45 @@ TEST_CASE("a full disk is a RuntimeError, and loses no generation that was commi
   StoreWriter::resume(file, make_header(), contents).finish("done", {});
   CHECK(read_store(file).rows.size() == static_cast<std::size_t>(contents.generations.back().evaluations));
 }
+
+TEST_CASE("key tokens and needles of a corpus are kept, and those that are not in their windows refused") {
+  const TemporaryDirectory directory;
+  StoreHeader header = make_header();
+  header.corpus.window_document = {-1, 1, 0};
+  header.corpus.window_needle_first = {7, -1, -1};
+  StoreKeyTokens& keys = header.corpus.key_tokens;
+  keys.settings = "{\"lsd\":2.0}";
+  keys.sha256 = std::string(64, 'd');
+  keys.window = {1, 1, 2};
+  keys.position = {300, 2047, 5};
+  keys.scored = {0, 2047, 2047};
+  header.holdout = {header.corpus, {}, ""};
+  const auto written = [&](const StoreHeader& h, const std::string& name) {
+    StoreWriter::create(directory / name, h).finish("done", {});
+    return directory / name;
+  };
+  const StoreContents contents = read_store(written(header, "a.h5"));
+  for (const StoreCorpus* corpus : {&contents.header.corpus, &contents.header.holdout->corpus}) {
+    CHECK(corpus->window_document == header.corpus.window_document);
+    CHECK(corpus->window_needle_first == header.corpus.window_needle_first);
+    CHECK(corpus->key_tokens.settings == keys.settings);
+    CHECK(corpus->key_tokens.sha256 == keys.sha256);
+    CHECK(corpus->key_tokens.window == keys.window);
+    CHECK(corpus->key_tokens.position == keys.position);
+    CHECK(corpus->key_tokens.scored == keys.scored);
+  }
+  header.holdout.reset();
+  int number = 0;
+  const auto refused = [&](std::vector<std::int64_t> windows, std::vector<std::int64_t> positions) {
+    StoreHeader bad = header;
+    bad.corpus.key_tokens.window = std::move(windows);
+    bad.corpus.key_tokens.position = std::move(positions);
+    const std::string name = "bad" + std::to_string(number++) + ".h5";
+    return message_of<InputError>([&] { read_store(written(bad, name)); });
+  };
+  CHECK(refused({1}, {1}).empty());
+  for (const auto& [window, position] : {std::pair(3, 5), std::pair(-1, 5), std::pair(1, 0), std::pair(1, 2048)})
+    CHECK(contains(refused({window}, {position}), "a key token is not in its window"));
+  CHECK(contains(refused({1, 1}, {5, 5}), "its key tokens are not in order"));
+  CHECK(contains(refused({2, 1}, {5, 6}), "its key tokens are not in order"));
+}

@@ -395,6 +395,28 @@ def evaluate(checkpoint, documents, spec, length, count, protocol):
     return [(w, window_nll(checkpoint, spec, w)) for w in make_windows(documents, checkpoint.bos, protocol, length, count)]
 
 
+def key_tokens(checkpoint, window, rope, context, lsd, lcl, margin=0.0):
+    """(positions that are key tokens, positions within `margin` nats of either threshold) of a window's scored targets.
+
+    LongPPL (arXiv 2410.23771): log p(token | long context) exceeds log p(token | short context) by more than lsd, and lcl.
+    The long context is the whole window under `rope`; short ones are `context` tokens under the checkpoint's own rope, every
+    context // 4 tokens, of which the last context // 4 are read.
+    """
+    ids, step = window.ids, context // 4
+    far = -token_nll(checkpoint, rope_table(checkpoint, rope, len(ids)), ids)
+    keys, unsure = [], []
+    for begin in range(context, len(ids), step):
+        end = min(begin + step, len(ids))
+        near = -token_nll(checkpoint, rope_table(checkpoint, "config", context), ids[end - context:end])
+        for position in range(max(begin, window.first_scored), end):
+            long, short = far[position - 1], near[position - 1 - (end - context)]
+            if min(abs(long - short - lsd), abs(long - lcl)) <= margin:
+                unsure.append(position)
+            if long - short > lsd and long > lcl:
+                keys.append(position)
+    return keys, unsure
+
+
 # --- self-check -------------------------------------------------------------------------------------------------------
 
 def main():

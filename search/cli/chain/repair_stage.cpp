@@ -23,11 +23,10 @@ constexpr double kMaxFactor = 1e5;
 /// The perplexities of the checkpoint as it was before it was extended, on the windows that the repair will score.
 std::vector<double> score_original(const Session& session, const RepairArguments& arguments,
                                    const model::RopeTable& table) {
-  const search::PerplexityEvaluator evaluator(
-      session.lanes(), session.corpus(),
-      search::make_objective_windows(session.corpus(), session.protocol(), arguments.search.objectives,
-                                     session.window_count()),
-      session.rotation_precision());
+  search::ObjectiveWindows windows = search::make_objective_windows(
+      session.corpus(), session.protocol(), arguments.search.objectives, session.window_count(), {});  // all ppl
+  const search::PerplexityEvaluator evaluator(session.lanes(), std::move(windows.windows), std::move(windows.tokens),
+                                              session.rotation_precision());
   return search::evaluate_all(evaluator, std::vector{table}, arguments.search.objectives.size(), {}, &stop_requested())
       .front()
       .objectives;
@@ -201,7 +200,7 @@ void print_repair(const RepairResult& result) {
   fmt::print("\n{} evaluations; short table: id {}, for up to {} tokens, attention factor {:.6g}\nfactors:{}\n",
              result.search.evaluations, chosen.id, options.space.geometry.original_length, chosen.attention_factor,
              factors);
-  if (result.search.holdout) print_holdout(*result.search.holdout);
+  if (result.search.holdout) print_holdout(*result.search.holdout, options.objectives.front());
   fmt::print("store: {} (tables/{})\n", options.store.string(), options.header.stage.name);
 }
 

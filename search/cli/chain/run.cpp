@@ -190,7 +190,7 @@ class Chain {
                      {"factors", row.candidate.factors},
                      {"attention_factor", row.candidate.attention_factor},
                      {"start_tokens", row.candidate.start_tokens},
-                     {"ppl", row.result.objectives}};
+                     {stage.search.objectives.front().key(), row.result.objectives}};
     json["cost_full_evaluations"] = c.generations.back().cost;
     json["elapsed_s"] = c.generations.back().elapsed_s;
     return json;
@@ -250,15 +250,27 @@ class Chain {
 
 }  // namespace
 
+namespace {
+
+/// The first objective of a stage's table, whatever it is.
+double best_of(const Json& stage) {
+  for (const char* key : {"ppl", "key_ppl", "needle_ppl"}) {
+    if (stage["table"].contains(key)) return stage["table"][key][0].get<double>();
+  }
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+}  // namespace
+
 void print_chain(const Json& report) {
-  fmt::print("{:<12}  {:>8}  {:>10}  {:>10}  {:>10}  {:>8}  {}\n", "stage", "tokens", "PPL", "baseline", "cost",
+  fmt::print("{:<12}  {:>8}  {:>10}  {:>10}  {:>10}  {:>8}  {}\n", "stage", "tokens", "objective", "baseline", "cost",
              "seconds", "checkpoint after it");
   for (const Json& stage : report["stages"]) {
     double baseline = std::numeric_limits<double>::infinity();
     for (std::size_t i = 0; i < search::kBaselineCandidates; ++i)
       baseline = std::min(baseline, stage["baselines"][search::kBaselineNames[i]][0].get<double>());
     fmt::print("{:<12}  {:>8}  {:>10.4f}  {:>10.4f}  {:>10.1f}  {:>8.0f}  {}\n", stage["name"].get<std::string>(),
-               stage["target_length"].get<std::int64_t>(), stage["table"]["ppl"][0].get<double>(), baseline,
+               stage["target_length"].get<std::int64_t>(), best_of(stage), baseline,
                stage["cost_full_evaluations"].get<double>(), stage["elapsed_s"].get<double>(),
                stage["checkpoint"].get<std::string>());
   }

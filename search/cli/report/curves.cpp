@@ -137,9 +137,10 @@ std::string factor_table(const StageView& stage) {
     rows.push_back(std::move(row));
   }
   std::string text = fmt::format(
-      "Row {}: perplexity {}, attention factor {}, start tokens {}.",
+      "Row {}: {} {}, attention factor {}, start tokens {}.",
       figure(key_of(stage, "table.id"), static_cast<double>(chosen.id), std::to_string(chosen.id)),
-      figure(key_of(stage, "table.ppl"), stage.chosen->result.first(), 6),
+      shown_measure(stage.objectives.front()),
+      figure(key_of(stage, fmt::format("table.{}", stage.objectives.front().key())), stage.chosen->result.first(), 6),
       figure(key_of(stage, "table.attention_factor"), chosen.attention_factor, 6),
       figure(key_of(stage, "table.start_tokens"), chosen.start_tokens, std::to_string(chosen.start_tokens)));
   if (repair) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <map>
 
@@ -13,7 +14,7 @@
 namespace longrope::cli {
 namespace {
 
-/// A table of one stage and its perplexities, [K].
+/// A table of one stage and its objectives, [K].
 struct Scored {
   const StageView* stage;
   std::string key, name;
@@ -44,10 +45,10 @@ std::string lengths_table(const std::vector<Scored>& tables) {
     for (std::size_t k = 0; k < std::min(table.objectives->size(), stage.objectives.size()); ++k) {
       const std::string key = fmt::format("{}.{}", table.key, stage.objectives[k].to_string());
       rows.push_back({escape(stage.name()), escape(shown_name(table.name)), grouped(stage.objectives[k].length),
-                      figure(key_of(stage, key), (*table.objectives)[k])});
+                      stage.objectives[k].label(), figure(key_of(stage, key), (*table.objectives)[k])});
     }
   }
-  return html_table({"stage", "table", "tokens", "PPL"}, rows, 2);
+  return html_table({"stage", "table", "tokens", "objective", "value"}, rows, 2);
 }
 
 }  // namespace
@@ -93,6 +94,7 @@ std::string length_chart(const std::vector<StageView>& stages) {
     for (std::size_t k = 0; k < std::min(table.objectives->size(), table.stage->objectives.size()); ++k) {
       const double value = (*table.objectives)[k];
       if (!std::isfinite(value) || !(value > 0.0)) continue;
+      if (table.stage->objectives[k].kind != stages.front().objectives.front().kind) continue;  // no other's curve
       const std::int64_t length = table.stage->objectives[k].length;
       if (points.find(table.name) == points.end()) order.push_back(table.name);
       points[table.name].push_back(
@@ -104,11 +106,12 @@ std::string length_chart(const std::vector<StageView>& stages) {
     }
   }
   if (values.empty()) return "";
+  const std::string measure = shown_measure(stages.front().objectives.front());
   Plot plot;
-  plot.title = "perplexity against length";
+  plot.title = measure + " against length";
   plot.x.label = "tokens";
   plot.x.logarithmic = plot.x.tokens = true;
-  plot.y.label = "perplexity";
+  plot.y.label = measure;
   plot.y.logarithmic = true;
   frame(plot.x, lengths, 0.1);
   std::sort(lengths.begin(), lengths.end());
@@ -128,7 +131,9 @@ std::string length_chart(const std::vector<StageView>& stages) {
     const bool leaves = std::any_of(line.begin(), line.end(), [&](const PlotPoint& p) { return p.y > limit; });
     legend.push_back({css, escape(shown_name(name), 60) + (leaves ? " (leaves the frame)" : "")});
   }
-  return chart_card("Perplexity against length",
+  std::string title = plot.title;
+  title.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(title.front())));
+  return chart_card(title,
                     "Each stage on its own windows, and on its own checkpoint where the model was fine-tuned between "
                     "them.",
                     draw(plot), legend, details("Figures", lengths_table(tables)));

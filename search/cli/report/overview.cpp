@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "search/cli/command.hpp"
+#include "search/cli/objective_setup.hpp"
 #include "search/cli/report/html.hpp"
 #include "search/cli/report/view.hpp"
 
@@ -51,9 +52,9 @@ std::string lead(const StageView& stage) {
                                                : "No candidate has been scored whole yet.";
   }
   const double ppl = stage.best->result.first();
-  std::string text =
-      fmt::format("At {} tokens the best table {}has perplexity {}", grouped(stage.objectives.front().length),
-                  stage.header().stage.status == "done" ? "" : "so far ", number(ppl));
+  std::string text = fmt::format("At {} tokens the best table {}has {} {}", grouped(stage.objectives.front().length),
+                                 stage.header().stage.status == "done" ? "" : "so far ",
+                                 shown_measure(stage.objectives.front()), number(ppl));
   const StageView::Baseline* other = stage.best_baseline();
   if (other != nullptr && other->row != stage.best) {
     const double ratio = ppl / other->row->result.first();
@@ -68,8 +69,8 @@ std::string tiles(const std::vector<StageView>& stages) {
   const StageView& stage = main_stage(stages);
   std::string out = "<div class=\"tiles\">\n";
   if (stage.best != nullptr) {
-    out += tile(number(stage.best->result.first()),
-                fmt::format("best perplexity, {}", escape(stage.objectives.front().to_string())));
+    out += tile(number(stage.best->result.first()), fmt::format("best {}, {}", shown_measure(stage.objectives.front()),
+                                                                escape(stage.objectives.front().to_string())));
     if (const auto* other = stage.best_baseline(); other != nullptr && other->row != stage.best)
       out += tile(percent(stage.best->result.first() / other->row->result.first()),
                   "against " + escape(shown_name(other->name)));
@@ -119,6 +120,17 @@ std::string facts(const std::string& file, const std::vector<StageView>& stages)
   out += line("Text", fmt::format("{} documents: {}", names.size(), documents));
   out += line("Windows",
               fmt::format("{}, protocol {}", header.corpus.window_length.size(), escape(header.corpus.protocol)));
+  for (const StageView& stage : stages) {
+    const auto keys = key_tokens_json(stage.header().corpus.key_tokens, stage.objectives);
+    for (const auto& [objective, counts] : keys.items()) {
+      const auto count = counts["tokens"].get<std::int64_t>(), scored = counts["scored"].get<std::int64_t>();
+      out +=
+          line("Key tokens",
+               fmt::format("{}, stage {}: {} of {} scored ones", escape(objective), escape(stage.name()),
+                           figure(key_of(stage, "key_tokens." + objective), static_cast<double>(count), grouped(count)),
+                           grouped(scored)));
+    }
+  }
   out += line("Written by", fmt::format("longrope {}, {}, seed {}", escape(header.program_version),
                                         escape(header.created_utc), header.seed));
   std::string commands;
@@ -142,13 +154,15 @@ std::string stage_table(const std::vector<StageView>& stages) {
                     fmt::format("{} / {}", figure(key_of(s, "cost"), s.cost(), number(s.cost(), 4)),
                                 grouped(s.header().stage.budget)),
                     figure(key_of(s, "elapsed_s"), s.elapsed_s(), format_duration(s.elapsed_s())),
-                    s.best == nullptr ? "-" : figure(key_of(s, "best.ppl"), s.best->result.first()),
+                    s.best == nullptr
+                        ? "-"
+                        : figure(key_of(s, fmt::format("best.{}", s.objectives.front().key())), s.best->result.first()),
                     other == nullptr
                         ? "-"
                         : fmt::format("{} {}", escape(shown_name(other->name)), number(other->row->result.first()))});
   }
   return html_table({"stage", "status", "strategy", "objectives", "tokens", "candidates", "cost / budget", "time",
-                     "best PPL", "best baseline"},
+                     "best", "best baseline"},
                     rows, 4);
 }
 

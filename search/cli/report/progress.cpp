@@ -43,7 +43,7 @@ std::string generations_table(const StageView& stage) {
                     figure(key("best_objective"), one.best_objective),
                     one.best_id < 0 ? "-" : std::to_string(one.best_id), fixed(one.elapsed_s, 1)});
   }
-  return details("Figures", html_table({"generation", "rows", "cost", "best PPL", "best id", "seconds"}, rows));
+  return details("Figures", html_table({"generation", "rows", "cost", "best objective", "best id", "seconds"}, rows));
 }
 
 /// Frontiers of three moments: the first that is there, one midway, the last.
@@ -141,7 +141,7 @@ std::string progress_chart(const StageView& stage) {
   const auto& generations = stage.contents->generations;
   if (generations.empty()) return "";
   Plot plot;
-  plot.title = "best perplexity against cost";
+  plot.title = fmt::format("best {} against cost", shown_measure(stage.objectives.front()));
   plot.x.label = "full evaluations spent";
   plot.y.label = stage.objectives.front().to_string();
   PlotSeries best{PlotSeries::Kind::steps, "best", {}}, marks{PlotSeries::Kind::dots, "best", {}, 2.6};

@@ -53,8 +53,8 @@ std::string dropped_table(const StageView& stage, const std::vector<Dropped>& dr
   }
   std::string out;
   if (dropped.size() > kMaxListed) out += fmt::format("<p>The first {} of {}.</p>", kMaxListed, dropped.size());
-  out += html_table({"id", "generation", "origin", "windows", "nats/token worse", "PPL, estimated", "best before"},
-                    rows, 3);
+  out += html_table(
+      {"id", "generation", "origin", "windows", "nats/token worse", "objective, estimated", "best before"}, rows, 3);
   return details("Each of them", out);
 }
 

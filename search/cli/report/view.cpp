@@ -100,6 +100,18 @@ std::string colour_of(const std::string& name) {
   return "extra";
 }
 
+std::string shown_measure(const search::Objective& objective) {
+  switch (objective.kind) {
+    case search::Objective::Kind::perplexity:
+      return "perplexity";
+    case search::Objective::Kind::key_perplexity:
+      return "key-token perplexity";
+    case search::Objective::Kind::needle:
+      return "needle perplexity";
+  }
+  return "";
+}
+
 std::string shown_name(const std::string& name) {
   if (name == "pi") return "PI";
   if (name == "ntk") return "NTK";

@@ -46,6 +46,8 @@ std::vector<StageView> view_stages(const std::vector<search::StoreContents>& sta
 std::string colour_of(const std::string& name);
 /// "pi" -> "PI", "yarn" -> "YaRN"; others as they are.
 std::string shown_name(const std::string& name);
+/// "perplexity", "key-token perplexity", "needle perplexity".
+std::string shown_measure(const search::Objective& objective);
 /// "3.1901 (id 37, generation 4, model)".
 std::string describe(const search::StoreRow& row);
 /// A ratio as the difference to 1: "+2.31%".

@@ -1,0 +1,48 @@
+// Key tokens: those that the long context helps to predict, and well. LongPPL (arXiv 2410.23771, and find_key_token of
+// github.com/PKU-ML/LongPPL): a token is key when its log probability rises by more than 2 nats from a short context to
+// the long one (LSD), and is above -2 under the long one (LCL). Chosen once, by the model as it is. The choice
+// favours the rope it was made under, which by the second rule predicts every key token well: compare others with each
+// other rather than with that one.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/windows.hpp"
+#include "search/device_lanes.hpp"
+
+namespace longrope::search {
+
+struct KeyTokenOptions {
+  double lsd_nats = 2.0;     ///< key: log p(token | long) - log p(token | short) above this
+  double lcl_nats = -2.0;    ///< and log p(token | long) above this
+  std::int64_t context = 0;  ///< K, tokens of the short context at most; 0: min(4096, L0)
+  /// Tokens of the long context at most; 0: all of the window before a token.
+  std::int64_t long_context = 0;
+  std::string rope = "yarn";  ///< spec under which the model reads the long context, at that length
+
+  /// Throws InputError "[--key-...] ...".
+  void validate() const;
+  /// With the default of context filled in.
+  KeyTokenOptions resolved(std::int64_t original_length) const;
+  std::int64_t step() const { return step_of(context); }
+  static std::int64_t step_of(std::int64_t context_tokens) { return context_tokens / 4; }
+};
+
+/// The key tokens among the windows' scored targets: positions [W], ascending, possibly none. windows: of one length,
+/// scored from first_scored on; tokens: [W][length]. Short contexts are sequences of K tokens under the checkpoint's
+/// own rope, every K/4 tokens, of which the last K/4 are read: a token sees from K - K/4 to K - 1 tokens before it.
+/// Long contexts that are limited slide likewise. Tokens before position K see all there is either way and are none.
+/// options: resolved. on_pass (may be empty) is called after each forward pass with the share that is done, from any
+/// thread. Throws InputError for windows not longer than K, or shorter than a limited long context; RuntimeError when a
+/// forward pass fails; Interrupted when *stop becomes true.
+std::vector<std::vector<std::int64_t>> choose_key_tokens(
+    const DeviceLanes& lanes, std::span<const model::Window> windows, std::span<const std::vector<std::int32_t>> tokens,
+    kernels::RotationPrecision precision, const KeyTokenOptions& options, const std::function<void(double)>& on_pass,
+    const std::atomic<bool>* stop);
+
+}  // namespace longrope::search
