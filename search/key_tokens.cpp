@@ -16,8 +16,9 @@ namespace longrope::search {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-constexpr std::int64_t kLongestContext = 4096;  // LongPPL's
-constexpr std::int64_t kShortestContext = 4;    // a step is a quarter of it
+constexpr std::int64_t kLongestContext = 4096;  // LongPPL's, of 32,768
+constexpr std::int64_t kShareOfOriginal = 8;
+constexpr std::int64_t kShortestContext = 4;  // a step is a quarter of it
 
 /// Part of a window that goes through the model as one sequence, and where the NLL of its last targets belongs.
 struct Piece {
@@ -84,18 +85,25 @@ void KeyTokenOptions::validate() const {
     throw InputError(fmt::format("[--key-lcl] must be a number below 0 but got {}", lcl_nats));
   if (context != 0 && context < kShortestContext)
     throw InputError(fmt::format("[--key-context] must be at least {} tokens but got {}", kShortestContext, context));
-  if (long_context != 0 && long_context <= context) {
-    throw InputError(
-        fmt::format("[--key-long] must be more than the short context of {} tokens but got {}", context, long_context));
+  if (context != 0 && long_context != 0 && context >= long_context) {
+    throw InputError(fmt::format(
+        "[--key-context] must be less than the long context of {} tokens but got {} (--key-long: tokens, or window)",
+        long_context, context));
   }
   model::RopeSpec::parse(rope);
 }
 
 KeyTokenOptions KeyTokenOptions::resolved(std::int64_t original_length) const {
   KeyTokenOptions filled = *this;
-  if (filled.context == 0) filled.context = std::min(kLongestContext, original_length);
+  if (filled.context == 0)
+    filled.context = std::clamp(original_length / kShareOfOriginal, kShortestContext, kLongestContext);
+  if (filled.long_context == 0) filled.long_context = original_length;
   filled.validate();
   return filled;
+}
+
+std::string KeyTokenOptions::long_context_text() const {
+  return long_context == kWholeWindow ? "window" : std::to_string(long_context);
 }
 
 std::vector<std::vector<std::int64_t>> choose_key_tokens(
@@ -109,11 +117,7 @@ std::vector<std::vector<std::int64_t>> choose_key_tokens(
         "score a greater length)",
         context, length));
   }
-  if (options.long_context > length) {
-    throw InputError(
-        fmt::format("[--key-long] must be at most the windows' {} tokens but got {}", length, options.long_context));
-  }
-  const std::int64_t longest = options.long_context != 0 ? options.long_context : length;
+  const std::int64_t longest = std::min(options.long_context, length);
   const model::ModelConfig& config = lanes.transformer().config();
   LaneRotations long_rotations(lanes, resolve_rope_table(model::RopeSpec::parse(options.rope), config, longest),
                                longest, precision),

@@ -119,10 +119,11 @@ po::options_description key_token_options() {
       "key-lcl", po::value<std::string>()->default_value(fmt::format("{:g}", defaults.lcl_nats)),
       "and brings it above this, in nats (LongPPL's LCL)")(
       "key-context", po::value<std::string>(),
-      "tokens of the short context, read with the checkpoint's own rope (default: 4096, at most L0)")(
-      "key-long", po::value<std::string>(), "tokens of the long context at most (default: all of the window)")(
+      "tokens of the short context, read with the checkpoint's own rope (default: an eighth of L0, at most 4096)")(
+      "key-long", po::value<std::string>(),
+      "tokens of the long context at most, or window for all before a token (default: L0)")(
       "key-rope", po::value<std::string>()->default_value(defaults.rope),
-      "rope spec under which the model reads the long context; config for a model that reaches it as it is");
+      "rope spec under which the model reads the long context; another than config favours tables like it");
   return options;
 }
 
@@ -136,8 +137,11 @@ ObjectiveArguments parse_objective_arguments(const po::variables_map& values, st
   keys.lcl_nats = parse_number("key-lcl", values["key-lcl"].as<std::string>(), -kMaxNats, kMaxNats);
   if (values.count("key-context") != 0)
     keys.context = parse_integer("key-context", values["key-context"].as<std::string>(), 1, kMaxContext);
-  if (values.count("key-long") != 0)
-    keys.long_context = parse_integer("key-long", values["key-long"].as<std::string>(), 1, kMaxContext);
+  if (values.count("key-long") != 0) {
+    const std::string text = values["key-long"].as<std::string>();
+    keys.long_context =
+        text == "window" ? search::KeyTokenOptions::kWholeWindow : parse_integer("key-long", text, 1, kMaxContext);
+  }
   keys.rope = values["key-rope"].as<std::string>();
   keys.validate();
   return arguments;
@@ -164,14 +168,10 @@ std::string key_token_settings(const Session& session, std::span<const Objective
                                const ObjectiveArguments& arguments, const ObjectiveWindows& windows) {
   const search::KeyTokenOptions options =
       arguments.key_tokens.resolved(session.transformer().config().rope.original_length);
-  Json json{{"rope", options.rope},
-            {"context", options.context},
-            {"step", options.step()},
-            {"lsd", options.lsd_nats},
-            {"lcl", options.lcl_nats},
-            {"numerics", session.numerics()},
-            {"weights_sha256", session.transformer().weights_sha256()}};
-  if (options.long_context != 0) json["long_context"] = options.long_context;
+  Json json{{"rope", options.rope},           {"context", options.context},
+            {"step", options.step()},         {"long_context", options.long_context_text()},
+            {"lsd", options.lsd_nats},        {"lcl", options.lcl_nats},
+            {"numerics", session.numerics()}, {"weights_sha256", session.transformer().weights_sha256()}};
   json["windows_sha256"] = Json::array();
   for (std::size_t k = 0; k < objectives.size(); ++k) {
     if (objectives[k].kind != Objective::Kind::key_perplexity) continue;

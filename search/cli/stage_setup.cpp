@@ -65,7 +65,7 @@ void describe_objective(const SearchArguments& arguments, const search::Objectiv
     const search::KeyTokenOptions& keys = arguments.objective_arguments.key_tokens;
     options["key_tokens"] = {
         {"rope", keys.rope}, {"context", keys.context}, {"lsd", keys.lsd_nats}, {"lcl", keys.lcl_nats}};
-    if (keys.long_context != 0) options["key_tokens"]["long_context"] = keys.long_context;
+    if (keys.long_context != 0) options["key_tokens"]["long_context"] = keys.long_context_text();
   }
 }
 

@@ -13,7 +13,7 @@ for value in ("", "banana", "banana@64", "ppl@", "ppl@0", "ppl@1", "ppl@-64", "p
     case(f"objective {value!r}", option("--objective", value), "objective")
 case("objective-needle-no-tokenizer", option("--objective", "needle@128"), "tokenizer.model")
 for name, values in (("key-lsd", ("abc", "nan", "inf", "")), ("key-lcl", ("0", "1", "abc", "")), ("key-context", ("0", "3", "-1", "abc", "128")),
-                     ("key-long", ("0", "-1", "abc", "64", "129")),
+                     ("key-long", ("0", "-1", "abc", "8", "windows")),
                      ("key-rope", ("banana", ""))):
     for value in values:
         case(f"{name} {value!r}", option("--objective", "key-ppl", f"--{name}", value), "rope" if name == "key-rope" else name)

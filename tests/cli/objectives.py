@@ -25,7 +25,7 @@ from tokenizer_model import write_tokenizer  # noqa: E402
 REFERENCE = ROOT / "experiments" / "reference"
 VOCABULARY = 320  # the tokenizer has 312 pieces
 LENGTH = 512  # a passkey of single letters takes some 350 tokens
-KEYS = ["--key-lsd", 0.2, "--key-lcl", -7]  # random weights hardly use what is far
+KEYS = ["--key-lsd", 0.2, "--key-lcl", -7, "--key-rope", "yarn", "--key-context", 64, "--key-long", "window"]  # random weights hardly use what is far
 
 
 def make_model(directory, vocabulary=VOCABULARY):
@@ -145,7 +145,7 @@ class Objectives:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         self.checks.equal(process.wait(), -signal.SIGKILL, "the search was killed while it ran")
-        self.refused("resume with other key tokens", *self.search(killed, objective, *options[:-4], "--key-lsd", 0.3, "--key-lcl", -7), "--resume",
+        self.refused("resume with other key tokens", *self.search(killed, objective, *options[:-len(KEYS)], "--key-lsd", 0.3, *KEYS[2:]), "--resume",
                      say="holds key tokens chosen by")
         self.refused("resume with other needles", *self.search(killed, objective, *options, "--keys", "1-99"), "--resume", say="options")
         done = self.program.run(*self.search(killed, objective, *options), "--resume", "--threads", 2)
@@ -210,7 +210,8 @@ class Objectives:
             wrong(f"misspelt {name}", name, say=kinds)
         wrong("a length too short for the needle", "needle@100", say="[needle] a length must be at least")
         wrong("a length too short for one of two", f"ppl@{LENGTH},needle@120", say="[needle] a length must be at least")
-        wrong("key tokens without a long context", "key-ppl@64", say="windows must be longer than the short context of 64 tokens")
+        wrong("key tokens without a long context", "key-ppl@64", *KEYS, say="windows must be longer than the short context of 64 tokens")
+        wrong("a short context that is none", "key-ppl", "--key-context", 64, say="[--key-context] must be less than the long context of 64 tokens")
         wrong("no key token at all", "key-ppl@160", "--key-lsd", 1000, "--windows", 2, say="every window must have a key token")
         wrong("options of another objective", "ppl", "--key-lsd", 1, say="--key-lsd needs key-ppl among what is measured")
         wrong("needle options without a needle", "ppl", "--task", "passkey", say="--task needs needle among what is measured")
@@ -222,8 +223,8 @@ class Objectives:
         write_tokenizer(other / "tokenizer.model", extra_pieces=4)  # "ee" has an id that the model lacks
         wrong("another model's tokenizer", "needle", "--haystack", "filler", say="must have ids below the model's vocabulary 312 but has 312", model=other)
         self.refused("a metric that is none", "evaluate", "--model", self.model, "--tokens", self.tokens, "--metrics", "ppl,neddle", say="[--metrics]")
-        self.refused("key tokens at a short length only", "evaluate", "--model", self.model, "--tokens", self.tokens, "--metrics", "key-ppl", "--length",
-                     64, say="key-ppl needs a length above the short context of 64")
+        self.refused("key tokens at a short length only", "evaluate", "--model", self.model, "--tokens", self.tokens, "--metrics", "key-ppl", *KEYS,
+                     "--length", 64, say="key-ppl needs a length above the short context of 64")
 
 
 def test(program, checks, directory, arguments):

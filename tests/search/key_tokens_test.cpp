@@ -58,7 +58,8 @@ TEST_CASE("Key tokens are those that the long context helps, and well", "[key]")
         std::tuple("window", 150, 32, 100), std::tuple("half", 133, 16, 96), std::tuple("window", 150, 64, 150)}) {
     KeyTokenOptions options;
     options.context = context;
-    options.long_context = limit;
+    options.long_context = limit != 0 ? limit : KeyTokenOptions::kWholeWindow;
+    options.rope = "yarn";
     options.lsd_nats = 0.05;  // random weights hardly use what is far
     options.lcl_nats = -4.6;
     const ObjectiveWindows made = make_plain_windows(f.corpus, model::Protocol::parse(protocol), length, 3);
@@ -96,20 +97,20 @@ TEST_CASE("Key tokens are those that the long context helps, and well", "[key]")
 TEST_CASE("Key tokens need a window beyond the short context, and thresholds that are numbers", "[key]") {
   const Fixture f;
   KeyTokenOptions options;
-  CHECK(options.resolved(64).context == 64);
+  CHECK(options.resolved(64).context == 8);
+  CHECK(options.resolved(64).long_context == 64);
+  CHECK(options.resolved(16).context == 4);
   CHECK(options.resolved(131072).context == 4096);
+  options.context = 64;
+  options.long_context = KeyTokenOptions::kWholeWindow;
   const ObjectiveWindows made = make_plain_windows(f.corpus, {}, 64, 2);
   CHECK(contains(message_of<InputError>([&] { f.choose(made, options.resolved(64)); }),
                  "windows must be longer than the short context of 64 tokens but have 64 (lower --key-context"));
   const auto refusal = [](KeyTokenOptions bad) { return message_of<InputError>([&] { bad.validate(); }); };
   options.context = 3;
   CHECK(contains(refusal(options), "[--key-context] must be at least 4"));
-  options.context = 32;
-  options.long_context = 32;
-  CHECK(contains(refusal(options), "[--key-long] must be more than the short context of 32 tokens but got 32"));
-  options.long_context = 65;
-  CHECK(contains(message_of<InputError>([&] { f.choose(made, options); }),
-                 "[--key-long] must be at most the windows' 64 tokens but got 65"));
+  options.context = options.long_context = 32;
+  CHECK(contains(refusal(options), "[--key-context] must be less than the long context of 32 tokens but got 32"));
   options = {};
   options.lsd_nats = std::nan("");
   CHECK(contains(refusal(options), "[--key-lsd] must be a number"));
@@ -122,13 +123,14 @@ TEST_CASE("Key tokens need a window beyond the short context, and thresholds tha
   options = {};
   options.lsd_nats = 1e3;  // none: the caller says what to do
   options.context = 32;
-  for (const auto& keys : f.choose(made, options)) CHECK(keys.empty());
+  for (const auto& keys : f.choose(made, options.resolved(64))) CHECK(keys.empty());
 }
 
 TEST_CASE("A stop request ends the choice of key tokens, a device that fails is an error", "[key]") {
   const Fixture f;
   KeyTokenOptions options;
   options.context = 32;
+  options.long_context = KeyTokenOptions::kWholeWindow;
   const ObjectiveWindows made = make_plain_windows(f.corpus, {}, 100, 2);
   const std::atomic<bool> stop{true};
   CHECK_THROWS_AS(
