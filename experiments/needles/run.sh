@@ -24,8 +24,8 @@ for objective in ppl key-ppl needle; do
   more=()
   if [ $objective = needle ]; then more=("${keys[@]}"); fi
   if [ -e "$out/$objective.h5" ]; then more+=(--resume); fi
-  "$program" search "${model[@]}" --text "$out"/search/*.txt --target-length 4096 --objective "$objective" --windows 8 \
-    --budget 80 --seed 1 --store "$out/$objective.h5" "${more[@]}"
+  "$program" search "${model[@]}" --text "$out"/search/*.txt --target-length 4096 --objective "$objective" --windows 24 \
+    --budget 60 --seed 1 --store "$out/$objective.h5" "${more[@]}"
 done
 
 # The tables as one deployment has them: for 4096 tokens, at every length.
@@ -35,19 +35,16 @@ for objective in ppl key-ppl needle; do
   ropes+=(--rope "store:$out/$objective.h5")
   names+=(--name "store:$out/$objective.h5=searched on $objective")
 done
-"$program" needle "${model[@]}" --text "$out"/test/*.txt "${keys[@]}" "${ropes[@]}" --length 256,512,1024,2048,4096 --depths 11 --trials 20 \
+"$program" needle "${model[@]}" --text "$out"/test/*.txt "${keys[@]}" "${ropes[@]}" --length 256,512,1024,2048,4096 --depths 11 --trials 10 \
   --seed 7 --json >"$out/passkey.json"
-python3 $here/heatmap.py "$out/passkey.json" "${names[@]}" --out "$out/passkey.png"
+python3 $here/heatmap.py "$out/passkey.json" "${names[@]}" --out "$out/passkey.png" | tee "$out/passkey.md"
 
-# Thirty tables for 2048 tokens: the objectives on the text of the search, retrieval elsewhere.
+# Thirty tables for 2048 tokens: the objectives on the text of the searches, retrieval elsewhere.
 mapfile -t specs < <(python3 $here/tables.py --rotary-dim 64 --theta 10000 --original-length 256 --target-length 2048 --out "$out/tables")
 thirty=()
 for spec in "${specs[@]}"; do thirty+=(--rope "$spec"); done
-"$program" evaluate "${model[@]}" --text "$out"/search/*.txt "${keys[@]}" "${thirty[@]}" --length 2048 --windows 16 --metrics ppl,key-ppl,needle \
+"$program" evaluate "${model[@]}" --text "$out"/search/*.txt "${keys[@]}" "${thirty[@]}" --length 2048 --windows 64 --metrics ppl,key-ppl,needle \
   --json >"$out/objectives.json"
-for haystack in text filler; do
-  "$program" needle "${model[@]}" --text "$out"/test/*.txt "${keys[@]}" "${thirty[@]}" --length 2048 --depths 11 --trials 10 --seed 7 \
-    --haystack $haystack --json >"$out/thirty_$haystack.json"
-done
-python3 $here/correlate.py "$out/objectives.json" --retrieval "passkey in text=$out/thirty_text.json" \
-  --retrieval "passkey in filler=$out/thirty_filler.json"
+"$program" needle "${model[@]}" --text "$out"/test/*.txt "${keys[@]}" "${thirty[@]}" --length 2048 --depths 11 --trials 10 --seed 7 --json \
+  >"$out/thirty.json"
+python3 $here/correlate.py "$out/objectives.json" --retrieval "passkey=$out/thirty.json" | tee "$out/correlation.md"

@@ -1,12 +1,11 @@
 // Needle runs in a store: what is written is read back, a search's file carries them, and damage is refused.
-#include "search/needle_store.hpp"
-
 #include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <random>
 
 #include "kernels/error.hpp"
+#include "search/needle_store.hpp"
 #include "tests/search/store_fixture.hpp"
 #include "tests/support/catch.hpp"
 
