@@ -35,9 +35,12 @@ for objective in ppl key-ppl needle; do
   ropes+=(--rope "store:$out/$objective.h5")
   names+=(--name "store:$out/$objective.h5=searched on $objective")
 done
+more=()
+if [ -e "$out/passkey.h5" ]; then more=(--resume); fi
 "$program" needle "${model[@]}" --text "$out"/test/*.txt "${keys[@]}" "${ropes[@]}" --length 256,512,1024,2048,4096 --depths 11 --trials 10 \
-  --seed 7 --json >"$out/passkey.json"
-python3 $here/heatmap.py "$out/passkey.json" "${names[@]}" --out "$out/passkey.png" | tee "$out/passkey.md"
+  --seed 7 --store "$out/passkey.h5" "${more[@]}" --json >"$out/passkey.json"
+"$program" report "$out/passkey.h5" -o "$out/passkey.html"
+python3 $here/heatmap.py "$out/passkey.json" "${names[@]}" --paired "store:$out/needle.h5" --above 256 --out "$out/passkey.png" | tee "$out/passkey.md"
 
 # Thirty tables for 2048 tokens: the objectives on the text of the searches, retrieval elsewhere.
 mapfile -t specs < <(python3 $here/tables.py --rotary-dim 64 --theta 10000 --original-length 256 --target-length 2048 --out "$out/tables")
