@@ -89,6 +89,9 @@ struct MemoryFormat {
   }
 };
 
+/// Backend::preferred_chunk_tokens.
+inline constexpr std::int64_t kCpuChunkTokens = 1024, kCudaChunkTokens = 8192;
+
 /// `threads`: how many keep scratch of their own between calls.
 inline MemoryFormat cpu_memory_format(Precision precision, std::int64_t threads) {
   MemoryFormat format;

@@ -1,4 +1,4 @@
-// Joins search to model: RopeTables in, EvalResults out. The only file of this layer that runs a forward pass.
+// Joins search to model: RopeTables in, EvalResults out. Beside it, key_tokens and needle_runner run forward passes.
 #pragma once
 
 #include <atomic>

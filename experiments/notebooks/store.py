@@ -31,13 +31,15 @@ def text(value):
 
 
 def stage_names(store):
-    """In the order in which they were searched."""
-    return sorted(store["stages"], key=lambda name: int(store["stages"][name].attrs["index"]))
+    """In the order in which they were searched; none where the store holds needle runs only."""
+    return sorted(store.get("stages", ()), key=lambda name: int(store["stages"][name].attrs["index"]))
 
 
 def stage_of(store, name=None):
-    """A stage's group: by name, else the one for the longest context."""
+    """A stage's group: by name, else the one for the longest context. LookupError where there is none."""
     names = stage_names(store)
+    if not names:
+        raise LookupError(f"{store.file.filename} holds no search, only needle runs: see needles.ipynb")
     name = name or max(names, key=lambda n: int(store["stages"][n].attrs["target_length"]))
     return store["stages"][name]
 

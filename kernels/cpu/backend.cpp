@@ -13,6 +13,7 @@
 #include "kernels/cpu/rotate_qkv.hpp"
 #include "kernels/cpu/rotation_table.hpp"
 #include "kernels/cpu/vector.hpp"
+#include "kernels/memory_format.hpp"
 
 namespace longrope::kernels {
 namespace {
@@ -26,7 +27,7 @@ class CpuBackend final : public Backend {
   DType activation_dtype() const override { return precision_ == Precision::bf16 ? DType::bf16 : DType::f32; }
 
   DType projection_dtype() const override { return DType::f32; }
-  std::int64_t preferred_chunk_tokens() const override { return 1024; }
+  std::int64_t preferred_chunk_tokens() const override { return kCpuChunkTokens; }
   bool rows_independent() const override { return true; }
 
   DeviceMemory allocate(std::int64_t bytes) const override { return allocate_aligned(bytes); }

@@ -6,12 +6,11 @@
 #include "kernels/cuda/check.hpp"
 #include "kernels/cuda/copy_queue.hpp"
 #include "kernels/cuda/weights.hpp"
+#include "kernels/memory_format.hpp"
 
 namespace longrope::kernels {
 namespace cuda {
 namespace {
-
-constexpr std::int64_t kChunkTokens = 8192;
 
 void require_kv(const AttentionShape& shape, const CudaKvBuffer& kv, const char* where) {
   require(kv.kv_heads() == shape.kv_heads, where, "the K and V buffer must have the shape's kv_heads", kv.kv_heads());
@@ -46,7 +45,7 @@ class CudaBackend final : public Backend {
   Precision precision() const override { return precision_; }
   DType activation_dtype() const override { return DType::bf16; }
   DType projection_dtype() const override { return DType::bf16; }
-  std::int64_t preferred_chunk_tokens() const override { return kChunkTokens; }
+  std::int64_t preferred_chunk_tokens() const override { return kCudaChunkTokens; }
   bool rows_independent() const override { return false; }
 
   DeviceMemory allocate(std::int64_t bytes) const override { return device_.allocate(bytes); }

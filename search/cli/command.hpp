@@ -22,6 +22,7 @@ int run_needle(const std::vector<std::string>& arguments);
 int run_repair(const std::vector<std::string>& arguments);
 int run_export(const std::vector<std::string>& arguments);
 int run_inspect(const std::vector<std::string>& arguments);
+int run_plan(const std::vector<std::string>& arguments);
 int run_report(const std::vector<std::string>& arguments);
 
 /// What the parser complains of, cut: it quotes whole lines of a file that may be anything.

@@ -72,26 +72,36 @@ std::string or_default(const std::string& precision, const char* value) {
 model::MemoryPlan plan_on(const Devices::Device& device, const Devices& devices, const DeviceOptions& options,
                           const model::ModelConfig& config, kernels::DType embedding, std::int64_t window_tokens,
                           std::int64_t chunk_tokens) {
+  PlannedDevice planned{device.name, device.number >= 0, devices.precision, model::host_free_bytes(), 0};
+  if (planned.cuda) {
+    planned.host_free_bytes = planned.free_bytes / static_cast<std::int64_t>(devices.list.size());
+    planned.free_bytes = kernels::cuda_device_info(device.number).free_bytes;
+  }
+  return plan_windows(planned, options, config, embedding, window_tokens, chunk_tokens);
+}
+
+}  // namespace
+
+model::MemoryPlan plan_windows(const PlannedDevice& device, const DeviceOptions& options,
+                               const model::ModelConfig& config, kernels::DType embedding, std::int64_t window_tokens,
+                               std::int64_t chunk_tokens) {
   model::MemoryPlanOptions plan;
   plan.device = device.name;
   plan.window_tokens = window_tokens;
   plan.generation = options.generation;
   plan.embedding = embedding;
   plan.preferred_chunk_tokens = chunk_tokens;
-  const kernels::Precision precision = parse_precision(devices.precision);
-  if (device.number < 0) {
-    plan.free_bytes = model::host_free_bytes();
-    plan.preferred_windows_at_once = options.threads;
-    plan.preferred_sequences = std::min(options.tasks, model::sequences_to_join(config, window_tokens));
-    return model::plan_memory(config, kernels::cpu_memory_format(precision, options.threads), plan);
+  plan.free_bytes = device.free_bytes;
+  const kernels::Precision precision = parse_precision(device.precision);
+  if (device.cuda) {
+    plan.host_free_bytes = device.host_free_bytes;
+    plan.preferred_windows_at_once = model::windows_to_fill_gpu(config, window_tokens, chunk_tokens);
+    return model::plan_memory(config, kernels::cuda_memory_format(precision), plan);
   }
-  plan.free_bytes = kernels::cuda_device_info(device.number).free_bytes;
-  plan.host_free_bytes = model::host_free_bytes() / static_cast<std::int64_t>(devices.list.size());
-  plan.preferred_windows_at_once = model::windows_to_fill_gpu(config, window_tokens, chunk_tokens);
-  return model::plan_memory(config, kernels::cuda_memory_format(precision), plan);
+  plan.preferred_windows_at_once = options.threads;
+  plan.preferred_sequences = std::min(options.tasks, model::sequences_to_join(config, window_tokens));
+  return model::plan_memory(config, kernels::cpu_memory_format(precision, options.threads), plan);
 }
-
-}  // namespace
 
 Devices open_devices(const DeviceOptions& options) {
   const bool named = options.devices != "all";

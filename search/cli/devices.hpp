@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/backend.hpp"
+#include "model/memory_plan.hpp"
 #include "model/model_config.hpp"
 #include "search/device_lanes.hpp"
 
@@ -35,6 +36,21 @@ struct Devices {
 
   bool cuda() const { return list.front().number >= 0; }
 };
+
+/// What a plan must know of a device, which may be another machine's.
+struct PlannedDevice {
+  std::string name;  ///< in messages
+  bool cuda = false;
+  std::string precision;             ///< f32, bf16 or fp8
+  std::int64_t free_bytes = 0;       ///< of its memory
+  std::int64_t host_free_bytes = 0;  ///< for a hidden state that a GPU streams
+};
+
+/// Memory for windows of up to `window_tokens`; of `options` the threads, tasks and generation count. chunk_tokens: as
+/// the backend prefers. Throws InputError where nothing fits.
+model::MemoryPlan plan_windows(const PlannedDevice& device, const DeviceOptions& options,
+                               const model::ModelConfig& config, kernels::DType embedding, std::int64_t window_tokens,
+                               std::int64_t chunk_tokens);
 
 /// Chooses and opens. `auto` takes all GPUs of the first one's kind where this program can use them at this precision,
 /// else the CPU; the precision is then bf16 on a GPU and f32 on the CPU. Throws InputError for options that contradict

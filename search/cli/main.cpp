@@ -26,6 +26,7 @@ constexpr Command kCommands[] = {
     {"needle", "passkeys and needles in haystacks, by depth and length", longrope::cli::run_needle},
     {"export", "write a table into an engine's format", longrope::cli::run_export},
     {"inspect", "show what a store holds", longrope::cli::run_inspect},
+    {"plan", "memory and arithmetic a length takes, before anything runs", longrope::cli::run_plan},
     {"report", "show it as one HTML page with plots", longrope::cli::run_report},
 };
 

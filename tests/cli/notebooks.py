@@ -95,6 +95,12 @@ def needles(program, checks, directory):
     run = program.json("inspect", "--store", path, "--json")["needle"][0]
     with helper.open_store(path) as job:
         checks.equal(helper.needle_names(job), ["main"], "names of the needle runs")
+        checks.equal(helper.stage_names(job), [], "stages of a store of needles")
+        try:
+            helper.stage_of(job)
+            checks.fail("a stage of a store of needles", "a LookupError", "none")
+        except LookupError as error:
+            checks.true("only needle runs" in str(error), "a stage of a store of needles", "a sentence", str(error))
         table = helper.needle_table(helper.needle_cells(job), ["rope", "length", "depth_percent"])
     checks.equal(len(table), len(run["results"]), "results of the needle run")
     for (_, row), result in zip(table.iterrows(), run["results"]):
