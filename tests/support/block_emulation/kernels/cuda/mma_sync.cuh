@@ -2,50 +2,13 @@
 // the fragment layouts that the PTX ISA gives in "Warp Level Matrix Instructions" for ldmatrix and mma.m16n8k16.
 #pragma once
 
-#include <cuda_bf16.h>
-
-#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 
-#include "tests/support/block_emulation/block.hpp"
-
-#undef __launch_bounds__
-#define __launch_bounds__(...)
-#ifndef __shared__
-#define __shared__
-#endif
+#include "tests/support/block_emulation/device_functions.hpp"
 
 namespace longrope::kernels::cuda {
-
-using block_emulation::Arguments;
-using block_emulation::Block;
-using block_emulation::Results;
-using std::max;
-using std::min;
-
-inline auto& threadIdx = block_emulation::thread_index;
-inline auto& blockIdx = block_emulation::block_index;
-
-inline void __syncthreads() { Block::running().meet_block(); }
-inline void __syncwarp() {
-  Block::running().meet_warp({}, [](const auto&, auto&) {});
-}
-inline float __shfl_xor_sync(unsigned, float value, int mask) {
-  const Arguments arguments{std::bit_cast<std::uint32_t>(value), static_cast<std::uint32_t>(mask)};
-  return std::bit_cast<float>(Block::running().meet_warp(arguments, [](const auto& in, auto& out) {
-    for (std::uint32_t lane = 0; lane < 32; ++lane) out[lane][0] = in[lane ^ in[lane][1]][0];
-  })[0]);
-}
-inline bool __any_sync(unsigned, bool value) {
-  return Block::running().meet_warp({value ? 1U : 0U}, [](const auto& in, auto& out) {
-    std::uint32_t any = 0;
-    for (const Arguments& arguments : in) any |= arguments[0];
-    for (Results& results : out) results[0] = any;
-  })[0] != 0;
-}
-inline float __frcp_rn(float x) { return 1.0F / x; }
 
 inline int this_thread() { return static_cast<int>(threadIdx.x); }
 inline std::uint32_t shared_address(const void* pointer) {
