@@ -19,8 +19,9 @@
 #include <vector>
 
 namespace longrope::kernels::cuda {
-/// The running block's shared memory, under the name and in the namespace in which kernels declare it.
-alignas(1024) inline unsigned char shared_memory[232448];  // what a Hopper block may have
+/// The running block's dynamic shared memory, under the name and in the namespace in which kernels declare it.
+/// `__shared__` is `thread_local` here: all threads of a block run in one thread of the host.
+alignas(1024) inline thread_local unsigned char shared_memory[232448];  // what a Hopper block may have
 }  // namespace longrope::kernels::cuda
 
 namespace block_emulation {

@@ -11,8 +11,13 @@
 
 #include "tests/support/block_emulation/block.hpp"
 
+// Kernels are local to a test: the program may hold their launch stubs under the same names.
+#undef __global__
+#define __global__ [[maybe_unused]] static
 #undef __launch_bounds__
 #define __launch_bounds__(...)
+#undef __shared__
+#define __shared__ thread_local
 
 namespace longrope::kernels::cuda {
 
@@ -59,5 +64,7 @@ inline bool __all_sync(unsigned mask, bool value) { return !__any_sync(mask, !va
 inline float __frcp_rn(float x) { return 1.0F / x; }
 inline float __int_as_float(int bits) { return std::bit_cast<float>(bits); }
 inline int __float_as_int(float value) { return std::bit_cast<int>(value); }
+inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
+inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 
 }  // namespace longrope::kernels::cuda

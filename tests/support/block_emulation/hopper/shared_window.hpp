@@ -11,8 +11,7 @@
 #include "tests/support/block_emulation/block.hpp"
 
 namespace longrope::kernels::cuda::hopper {
-/// The running block's dynamic shared memory, under the name in which the kernels declare it: `__shared__` is
-/// `thread_local` here, for all threads of a block run in one thread of the host.
+/// The running block's dynamic shared memory, under the name in which Hopper's kernels declare it.
 alignas(1024) inline thread_local std::uint8_t dynamic_shared[232448];
 }  // namespace longrope::kernels::cuda::hopper
 

@@ -39,7 +39,9 @@ class SharedOperand {
         bytes_(static_cast<std::uint32_t>(bytes_of(element))),
         k_major_(k_major) {
     if (descriptor >> 62U != 1) throw EmulationError("wgmma: descriptors are of 128-byte swizzle here");
-    if ((descriptor >> 49U & 7U) != 0) throw EmulationError("wgmma: descriptors have base offset 0 here");
+    if ((descriptor >> 49U & 7U) != 0 || start_ % 1024 >= 128) {
+      throw EmulationError("wgmma: an operand starts where the swizzle's pattern does, with base offset 0");
+    }
     if (!k_major && element != Element::bf16) throw EmulationError("wgmma: 8-bit operands are K-major");
   }
 

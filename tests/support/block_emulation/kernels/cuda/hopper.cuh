@@ -10,8 +10,6 @@
 #include "tests/support/block_emulation/device_functions.hpp"
 #include "tests/support/block_emulation/hopper/machine.hpp"
 
-#undef __shared__
-#define __shared__ thread_local
 #define __CUDA_ARCH_FEAT_SM90_ALL
 
 namespace longrope::kernels::cuda::hopper {
