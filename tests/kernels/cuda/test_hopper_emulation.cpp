@@ -133,6 +133,23 @@ TEST_CASE("emulated e4m3 products", "[cuda][hopper]") {
   }
 }
 
+TEST_CASE("emulated e4m3 products lose what is far below their largest", "[cuda][hopper]") {
+  std::mt19937 random(1);
+  Bytes a(random, kRows);
+  Bytes b(random, 64);
+  const auto fill = [](Bytes& matrix, float first, float others) {
+    for (std::size_t i = 0; i < matrix.bits.size(); ++i) {
+      matrix.bits[i] = __nv_cvt_float_to_fp8(i % 128 == 0 ? first : others, __NV_SATFINITE, __NV_E4M3);
+    }
+  };
+  // 2^16 and 127 products of 3.5: 13 fractional bits of 2^16 end at 8. Of 14 they keep 8, in whichever instruction.
+  fill(a, 256, 1.75F);
+  fill(b, 256, 2);
+  CHECK(e4m3_product<64>(a, b, false)[5] == 65536.0F);
+  fill(b, 256, 8);
+  CHECK(e4m3_product<64>(a, b, false)[5] == 65536.0F + 31 * 8 + 96 * 8);
+}
+
 TEST_CASE("the emulation reports waits that never end", "[cuda][hopper]") {
   std::uint64_t barrier = 0;
   const std::string message = error_of(64, [&] {

@@ -101,6 +101,7 @@ class Block {
   int thread() const { return now_; }                  ///< counted through the cluster
   int rank() const { return now_ / launch_.threads; }  ///< of the thread's block in the cluster
   int cluster_threads() const { return static_cast<int>(threads_.size()); }
+  bool ended(int rank) const { return left_[rank] == 0; }  ///< all threads of that block
 
   /// Returns once wait.ready(); wait.describe() says for people what that is.
   template <class Wait>
@@ -183,6 +184,7 @@ class Block {
       : launch_(launch),
         body_(body),
         random_(launch.seed),
+        left_(static_cast<std::size_t>(launch.blocks), launch.threads),
         meetings_(static_cast<std::size_t>(launch.blocks)),
         warps_(static_cast<std::size_t>(launch.threads / 32 * launch.blocks)) {
     static std::vector<std::unique_ptr<char[]>> stacks;  // kept from block to block
@@ -206,6 +208,7 @@ class Block {
       block.failure_ = std::current_exception();
     }
     self.done = true;
+    --block.left_[block.rank()];
     swapcontext(&self.context, &block.scheduler_);
   }
 
@@ -269,6 +272,7 @@ class Block {
   int now_ = 0;
   std::exception_ptr failure_;
   std::vector<std::unique_ptr<Thread>> threads_;
+  std::vector<int> left_;  ///< threads of each block
   std::vector<Meeting> meetings_;
   Meeting cluster_meeting_;
   std::vector<Warp> warps_;

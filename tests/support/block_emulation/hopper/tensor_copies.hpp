@@ -65,6 +65,7 @@ class TensorCopies {
     const Copy copy = copies_[which];
     copies_.erase(copies_.begin() + static_cast<std::ptrdiff_t>(which));
     const TensorDescription& t = copy.tensor;
+    if (Block::running().ended(copy.rank)) throw EmulationError("a copy arrives in a block that has ended");
     for (int row = 0; row < t.box[1] * t.box[2]; ++row) {
       const std::int64_t y = copy.corner[1] + row % t.box[1];
       const std::int64_t z = copy.corner[2] + row / t.box[1];

@@ -25,6 +25,9 @@ inline void barrier_init(std::uint64_t& barrier, std::uint32_t arrivals) {
 }
 inline void fence_barrier_init() { Machine::running().barriers.fence(this_rank()); }
 inline void barrier_arrive_at(std::uint64_t& barrier, int rank) {
+  if (Block::running().ended(rank)) {
+    throw block_emulation::EmulationError("an arrival at an mbarrier of a block that has ended");
+  }
   TransactionBarriers::arrive(Machine::running().barriers.at(rank, &barrier));
 }
 inline void barrier_arrive(std::uint64_t& barrier) { barrier_arrive_at(barrier, this_rank()); }
@@ -69,9 +72,13 @@ inline void copy_box(std::uint32_t destination, const CUtensorMap& map, std::uin
 }
 
 template <int kRegisters>
-void registers_shrink() {}
+void registers_shrink() {
+  static_assert(kRegisters % 8 == 0 && kRegisters >= 24 && kRegisters <= 256);
+}
 template <int kRegisters>
-void registers_grow() {}
+void registers_grow() {
+  registers_shrink<kRegisters>();
+}
 
 inline void wgmma_fence() { Machine::running().products.fence(Block::running().thread()); }
 inline void wgmma_commit() { Machine::running().products.commit(Block::running().thread()); }
