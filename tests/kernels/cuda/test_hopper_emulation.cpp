@@ -137,17 +137,21 @@ TEST_CASE("emulated e4m3 products lose what is far below their largest", "[cuda]
   std::mt19937 random(1);
   Bytes a(random, kRows);
   Bytes b(random, 64);
-  const auto fill = [](Bytes& matrix, float first, float others) {
+  const auto fill = [](Bytes& matrix, auto&& value) {
     for (std::size_t i = 0; i < matrix.bits.size(); ++i) {
-      matrix.bits[i] = __nv_cvt_float_to_fp8(i % 128 == 0 ? first : others, __NV_SATFINITE, __NV_E4M3);
+      matrix.bits[i] = __nv_cvt_float_to_fp8(value(i % 128), __NV_SATFINITE, __NV_E4M3);
     }
   };
   // 2^16 and 127 products of 3.5: 13 fractional bits of 2^16 end at 8. Of 14 they keep 8, in whichever instruction.
-  fill(a, 256, 1.75F);
-  fill(b, 256, 2);
+  fill(a, [](std::size_t k) { return k == 0 ? 256.0F : 1.75F; });
+  fill(b, [](std::size_t k) { return k == 0 ? 256.0F : 2.0F; });
   CHECK(e4m3_product<64>(a, b, false)[5] == 65536.0F);
-  fill(b, 256, 8);
+  fill(b, [](std::size_t k) { return k == 0 ? 256.0F : 8.0F; });
   CHECK(e4m3_product<64>(a, b, false)[5] == 65536.0F + 31 * 8 + 96 * 8);
+  // In one instruction 31 ones and 2^-13, which is kept beside them but not in their sum: its bits end at 2^-9.
+  fill(a, [](std::size_t k) { return k < 96 ? 0.0F : k == 96 ? 0x1p-6F : 1.0F; });
+  fill(b, [](std::size_t k) { return k == 96 ? 0x1p-7F : 1.0F; });
+  CHECK(e4m3_product<64>(a, b, false)[5] == 31.0F);
 }
 
 TEST_CASE("the emulation reports waits that never end", "[cuda][hopper]") {

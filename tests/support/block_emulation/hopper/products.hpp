@@ -1,5 +1,7 @@
 // wgmma of emulated Hopper blocks, asynchronous: a product is carried out when its group is waited for and no thread
-// can go on otherwise; until then its accumulator holds NaN, and its operands must not change.
+// can go on otherwise; until then its accumulator holds NaN, and its operands must not change. A thread that reads its
+// accumulator too early is not seen at once, but computes with NaN. Source: PTX ISA, "wgmma.mma_async" and what
+// follows.
 #pragma once
 
 #include <array>
@@ -39,6 +41,7 @@ class Products {
   void issue(int thread, const Product& product, float* d, const std::uint32_t* a) {
     Thread& self = threads_[thread];
     Warpgroup& warpgroup = warpgroups_[thread / 128];
+    // PTX lets products of one shape go on with an accumulator that nobody touched in between; no kernel here does so.
     if (!self.fenced) throw EmulationError("wgmma without wgmma_fence since the last wait");
     if (self.open_group - warpgroup.finished == warpgroup.groups.size()) warpgroup.groups.emplace_back();
     Group& group = warpgroup.groups[self.open_group - warpgroup.finished];
