@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "model/utf8.hpp"
+#include "search/growing_store.hpp"
 #include "search/needle_schema.hpp"
-#include "search/store_file.hpp"
 #include "search/store_schema.hpp"
 
 namespace longrope::search {
@@ -68,28 +68,11 @@ void require_same_run(const fs::path& file, const NeedleRun& stored, const Needl
 }  // namespace
 
 struct NeedleWriter::Impl {
-  fs::path file;
+  explicit Impl(const fs::path& path) : store(path) {}
+
+  GrowingStore<NeedleAppender> store;
   std::string name;
-  FileLock lock;
-  Hdf5Object hdf5;
-  std::unique_ptr<NeedleAppender> appender;  // after hdf5: closed before it
   Clock::time_point synced = Clock::now();
-  bool failed = false;
-
-  /// As StoreWriter's: a file that could not be written is left as a kill would leave it.
-  void give_up() {
-    failed = true;
-    if (appender) appender->abandon();
-    appender.reset();
-    hdf5.abandon();
-  }
-
-  void start() {
-    write_store_checked(file, [&] {
-      hdf5 = Hdf5Object::open_swmr_writer(file);
-      appender = std::make_unique<NeedleAppender>(hdf5, name);
-    });
-  }
 };
 
 NeedleWriter::NeedleWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -99,16 +82,16 @@ NeedleWriter& NeedleWriter::operator=(NeedleWriter&&) noexcept = default;
 
 NeedleWriter NeedleWriter::create(const fs::path& path, const NeedleRun& run) {
   if (!is_group_name(run.name)) throw InputError(fmt::format("[store] '{}' cannot name a needle run", run.name));
-  auto impl = std::make_unique<Impl>();
-  impl->file = resolve_store(path);
+  auto impl = std::make_unique<Impl>(path);
   impl->name = run.name;
+  const fs::path& file = impl->store.file();
   std::error_code error;
   FileLock old_lock;
   StoreFile contents;
-  const bool exists = fs::exists(fs::symlink_status(impl->file, error));
+  const bool exists = fs::exists(fs::symlink_status(file, error));
   if (exists) {
-    old_lock = FileLock::acquire(impl->file, false);
-    contents = read_whole(impl->file);
+    old_lock = FileLock::acquire(file, false);
+    contents = read_whole(file);
     if (run_named(contents.needles, run.name) != contents.needles.end()) {
       throw InputError(
           fmt::format("[store] {} has a needle run \"{}\" already (--resume continues it, --run names another)",
@@ -116,64 +99,46 @@ NeedleWriter NeedleWriter::create(const fs::path& path, const NeedleRun& run) {
     }
   }
   contents.needles.push_back(run);
-  impl->lock = write_whole_store(impl->file, contents, exists);
-  impl->start();
+  impl->store.start(contents, exists, impl->name);
   return NeedleWriter(std::move(impl));
 }
 
 NeedleWriter NeedleWriter::resume(const fs::path& path, NeedleRun& run) {
-  auto impl = std::make_unique<Impl>();
-  impl->file = resolve_store(path);
+  auto impl = std::make_unique<Impl>(path);
   impl->name = run.name;
-  const FileLock old_lock = FileLock::acquire(impl->file, false);
-  StoreFile contents = read_whole(impl->file);
+  const FileLock old_lock = FileLock::acquire(impl->store.file(), false);
+  StoreFile contents = read_whole(impl->store.file());
   const auto found = run_named(contents.needles, run.name);
   if (found == contents.needles.end())
     throw InputError(fmt::format("[store] {} has no needle run \"{}\" to resume", path.string(), run.name));
-  require_same_run(impl->file, *found, run);
+  require_same_run(impl->store.file(), *found, run);
   run.created_utc = found->created_utc;
   run.command_line = found->command_line;
   run.rows = found->rows;
   found->status = run.status;
-  impl->lock = write_whole_store(impl->file, contents, true);
-  impl->start();
+  impl->store.start(contents, true, impl->name);
   return NeedleWriter(std::move(impl));
 }
 
 void NeedleWriter::append(const NeedleRow& row) {
-  if (impl_->failed) {
-    throw RuntimeError(
-        fmt::format("[store] {} was given up after a failed write (--resume continues it)", impl_->file.string()));
-  }
-  if (!impl_->appender) throw std::logic_error("NeedleWriter: append after finish");
-  try {
-    write_store_checked(impl_->file, [&] { impl_->appender->append({&row, 1}, true); });
-    if (Clock::now() - impl_->synced >= kSyncInterval) {
-      impl_->lock.sync(impl_->file);
-      impl_->synced = Clock::now();
-    }
-  } catch (const RuntimeError&) {
-    impl_->give_up();
-    throw;
-  }
+  impl_->store.append([&](NeedleAppender& appender, const FileLock& lock) {
+    appender.append({&row, 1}, true);
+    if (Clock::now() - impl_->synced < kSyncInterval) return;
+    lock.sync(impl_->store.file());
+    impl_->synced = Clock::now();
+  });
 }
 
 void NeedleWriter::finish(const std::string& status) {
-  if (impl_->failed || !impl_->appender) throw std::logic_error("NeedleWriter: finish of what is not open");
-  try {
-    StoreFile contents = read_whole(impl_->file);
+  impl_->store.finish([&] {
+    StoreFile contents = read_whole(impl_->store.file());
     const auto run = run_named(contents.needles, impl_->name);
     if (run == contents.needles.end()) throw std::logic_error("NeedleWriter: the run is gone");
     run->status = status;
     std::sort(run->rows.begin(), run->rows.end(),
               [](const NeedleRow& a, const NeedleRow& b) { return a.cell < b.cell; });
-    impl_->lock = write_whole_store(impl_->file, contents, true);
-  } catch (...) {
-    impl_->give_up();
-    throw;
-  }
-  impl_->appender.reset();
-  impl_->hdf5 = Hdf5Object();
+    return contents;
+  });
 }
 
 }  // namespace longrope::search

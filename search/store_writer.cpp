@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "kernels/error.hpp"
+#include "search/growing_store.hpp"
 #include "search/objective.hpp"
-#include "search/store_file.hpp"
 #include "search/store_match.hpp"
 #include "search/store_schema.hpp"
 
@@ -73,38 +73,12 @@ void require_room_for(const fs::path& file, const std::vector<StoreContents>& st
 }  // namespace
 
 struct StoreWriter::Impl {
-  fs::path file;
+  Impl(const fs::path& path, const StoreHeader& of) : store(path), header(of) {}
+
+  GrowingStore<StageAppender> store;
   StoreHeader header;
   std::vector<StoreTable> tables;
   std::vector<NeedleRun> needles;
-  FileLock lock;
-  Hdf5Object hdf5;
-  std::unique_ptr<StageAppender> appender;  // after hdf5: closed before it
-
-  bool failed = false;
-
-  void require_open() const {
-    if (failed)
-      throw RuntimeError(
-          fmt::format("[store] {} was given up after a failed write (--resume continues it)", file.string()));
-    if (!appender) throw std::logic_error("StoreWriter: append or finish after finish");
-  }
-
-  /// Closing a file that could not be written leaves a superblock that promises more than there is. Leave it as a kill
-  /// would: all that was committed can be read.
-  void give_up() {
-    failed = true;
-    appender->abandon();
-    appender.reset();
-    hdf5.abandon();
-  }
-
-  void start() {
-    write_store_checked(file, [&] {
-      hdf5 = Hdf5Object::open_swmr_writer(file);
-      appender = std::make_unique<StageAppender>(hdf5, header);
-    });
-  }
 };
 
 StoreWriter::StoreWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -114,78 +88,63 @@ StoreWriter& StoreWriter::operator=(StoreWriter&&) noexcept = default;
 
 StoreWriter StoreWriter::create(const fs::path& path, const StoreHeader& header) {
   require_writable(header);
-  auto impl = std::make_unique<Impl>();
-  impl->file = resolve_store(path);
-  impl->header = header;
+  auto impl = std::make_unique<Impl>(path, header);
   std::error_code error;
-  if (fs::exists(fs::symlink_status(impl->file, error))) {
+  if (fs::exists(fs::symlink_status(impl->store.file(), error))) {
     throw InputError(fmt::format("[store] {} exists already (--resume continues it)", path.string()));
   }
   StoreContents contents;
   contents.header = header;
-  impl->lock = write_whole_store(impl->file, {{contents}, {}, {}}, false);
-  impl->start();
+  impl->store.start({{contents}, {}, {}}, false, header);
   return StoreWriter(std::move(impl));
 }
 
 StoreWriter StoreWriter::add_stage(const fs::path& path, const StoreHeader& header) {
   require_writable(header);
-  auto impl = std::make_unique<Impl>();
-  impl->file = resolve_store(path);
-  impl->header = header;
-  const FileLock old_lock = FileLock::acquire(impl->file, false);
-  std::vector<StoreContents> stages = read_stages(impl->file);
-  require_room_for(impl->file, stages, header);
-  impl->tables = read_store_tables(impl->file);
-  impl->needles = read_needle_runs(impl->file);
+  auto impl = std::make_unique<Impl>(path, header);
+  const FileLock old_lock = FileLock::acquire(impl->store.file(), false);
+  std::vector<StoreContents> stages = read_stages(impl->store.file());
+  require_room_for(impl->store.file(), stages, header);
+  impl->tables = read_store_tables(impl->store.file());
+  impl->needles = read_needle_runs(impl->store.file());
   stages.emplace_back().header = header;
-  impl->lock = write_whole_store(impl->file, {stages, impl->tables, impl->needles}, true);
-  impl->start();
+  impl->store.start({stages, impl->tables, impl->needles}, true, impl->header);
   return StoreWriter(std::move(impl));
 }
 
 StoreWriter StoreWriter::resume(const fs::path& path, const StoreHeader& header, StoreContents& contents) {
   require_writable(header);
-  auto impl = std::make_unique<Impl>();
-  impl->file = resolve_store(path);
-  const FileLock old_lock = FileLock::acquire(impl->file, false);
-  std::vector<StoreContents> stages = read_stages(impl->file);
+  auto impl = std::make_unique<Impl>(path, header);
+  const FileLock old_lock = FileLock::acquire(impl->store.file(), false);
+  std::vector<StoreContents> stages = read_stages(impl->store.file());
   StoreContents& found = stage_named(stages, header.stage.name);
-  require_same_job(impl->file, found.header, header);
-  impl->tables = read_store_tables(impl->file);
-  impl->needles = read_needle_runs(impl->file);
+  require_same_job(impl->store.file(), found.header, header);
+  impl->tables = read_store_tables(impl->store.file());
+  impl->needles = read_needle_runs(impl->store.file());
 
-  impl->header = header;
   impl->header.created_utc = found.header.created_utc;
   impl->header.command_line = found.header.command_line;
   found.header = impl->header;
-  impl->lock = write_whole_store(impl->file, {stages, impl->tables, impl->needles}, true);
-  impl->start();
+  impl->store.start({stages, impl->tables, impl->needles}, true, impl->header);
   contents = std::move(found);
   return StoreWriter(std::move(impl));
 }
 
 void StoreWriter::append(const std::vector<StoreRow>& rows, const StoreGeneration& generation,
                          const std::string& strategy_state) {
-  impl_->require_open();
-  try {
-    write_store_checked(impl_->file, [&] { impl_->appender->append(rows, generation, strategy_state, true); });
-    impl_->lock.sync(impl_->file);
-  } catch (const RuntimeError&) {
-    impl_->give_up();
-    throw;
-  }
+  impl_->store.append([&](StageAppender& appender, const FileLock& lock) {
+    appender.append(rows, generation, strategy_state, true);
+    lock.sync(impl_->store.file());
+  });
 }
 
 void StoreWriter::finish(const std::string& status, const std::vector<StoreTable>& tables, const StoreEnding& ending) {
-  impl_->require_open();
   for (const StoreTable& table : tables) {
     std::erase_if(impl_->tables, [&](const StoreTable& old) { return old.name == table.name; });
     impl_->tables.push_back(table);
   }
-  // Groups and attributes cannot be added to a file by anything that survives a kill in the midst of it: write it anew.
-  try {
-    std::vector<StoreContents> stages = read_stages(impl_->file);
+  impl_->store.finish([&]() -> StoreFile {
+    std::vector<StoreContents> stages = read_stages(impl_->store.file());
     StoreContents& contents = stage_named(stages, impl_->header.stage.name);
     contents.header.stage.status = status;
     contents.header.stage.stop_reason = ending.stop_reason;
@@ -193,13 +152,8 @@ void StoreWriter::finish(const std::string& status, const std::vector<StoreTable
       contents.header.holdout->rows = ending.holdout_rows;
       contents.header.holdout->verdict = ending.holdout_verdict;
     }
-    impl_->lock = write_whole_store(impl_->file, {stages, impl_->tables, impl_->needles}, true);
-  } catch (...) {
-    impl_->give_up();
-    throw;
-  }
-  impl_->appender.reset();
-  impl_->hdf5 = Hdf5Object();
+    return {stages, impl_->tables, impl_->needles};
+  });
 }
 
 }  // namespace longrope::search
