@@ -7,7 +7,7 @@ set -euo pipefail
 
 packages=(
   # toolchain
-  git cmake ninja-build g++ pkg-config clang-format
+  git cmake ninja-build g++ clang-format
   # libraries
   libboost-program-options-dev libceres-dev libdnnl-dev libeigen3-dev libfmt-dev libhdf5-dev libhwy-dev libsentencepiece-dev libssl-dev libtbb-dev
   nlohmann-json3-dev
