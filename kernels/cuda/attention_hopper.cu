@@ -1,9 +1,12 @@
 // Which configuration of the Hopper attention kernel solves which problem.
 #include "kernels/cuda/attention.hpp"
+#include "kernels/cuda/attention_hopper_kernel.cuh"
 #include "kernels/cuda/attention_hopper_launch.cuh"
 
 namespace longrope::kernels::cuda {
 namespace {
+
+constexpr const char* kWhere = "attention_hopper";
 
 // The fastest of 15 on an H200. TFLOP/s, causal, heads 32/8 (head_dim 256: 16/8): median and best of five runs.
 //   head_dim  rows x keys: 8k x 8k    32k x 32k    16k x 128k
@@ -32,27 +35,33 @@ bool with_config(std::int64_t head_dim, Use&& use) {
   }
 }
 
+/// Preconditions: head_dim <= Config::kHeadDim, a multiple of 8; keys below 2^30.
+template <class Config>
+void launch(const AttentionProblem& problem, const hopper::AttentionSchedule& schedule, cudaStream_t stream) {
+  using hopper::kPanelColumns;
+  const TensorMapShape q{{problem.head_dim, problem.heads, problem.rows}, {kPanelColumns, 1, Config::kTileRows}};
+  const TensorMapShape kv{{problem.head_dim, problem.kv_heads, problem.keys()}, {kPanelColumns, 1, Config::kTileKeys}};
+  hopper::AttentionArguments arguments = hopper::arguments_of<Config>(problem, schedule);
+  arguments.q = make_tensor_map(problem.q, q, kWhere);
+  arguments.k = make_tensor_map(problem.k, kv, kWhere);
+  arguments.v = make_tensor_map(problem.v, kv, kWhere);
+  hopper::launch_blocks<Config>(hopper::attention_hopper_kernel<Config>, arguments, arguments.order.tiles, schedule,
+                                kWhere, stream);
+}
+
 }  // namespace
 
 bool attention_hopper_supports(const AttentionProblem& problem) {
-  constexpr std::int64_t kMostKeys = std::int64_t{1} << 30;  // TMA coordinates are 32-bit
-  const bool shape = problem.rows > 0 && problem.first_position >= 0 && problem.keys() <= kMostKeys &&
-                     problem.kv_heads > 0 && problem.heads % problem.kv_heads == 0;
-  return shape && hopper::is_hopper() && tensor_maps_available() && with_config(problem.head_dim, [](auto config) {
+  return hopper::can_attend(problem) && with_config(problem.head_dim, [](auto config) {
            return hopper::kernel_present(hopper::attention_hopper_kernel<decltype(config)>);
          });
 }
 
 void attention_hopper(const AttentionProblem& problem, cudaStream_t stream) {
-  constexpr const char* kWhere = "attention_hopper";
-  int device = 0;
-  int multiprocessors = 0;
-  check(cudaGetDevice(&device), kWhere);
-  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), kWhere);
   const hopper::AttentionSchedule schedule =
-      hopper::schedule_for(problem.keys(), problem.sliding_window, multiprocessors);
+      hopper::schedule_for(problem.keys(), problem.sliding_window, hopper::multiprocessors(kWhere));
   with_config(problem.head_dim, [&](auto config) {
-    hopper::launch<decltype(config)>(problem, schedule, stream);
+    launch<decltype(config)>(problem, schedule, stream);
     return true;
   });
 }

@@ -59,6 +59,20 @@ struct AttentionBarriers {
   float settled;  ///< see settle()
 };
 
+template <class Config>
+__device__ __forceinline__ void init_barriers(AttentionBarriers<Config::kStages>& barriers) {
+  constexpr std::uint32_t kWarps = 4 * Config::kConsumers;  // each consumer warp releases for itself
+  barrier_init(barriers.q_full, 1);
+  barrier_init(barriers.q_empty, kWarps);
+  for (int stage = 0; stage < Config::kStages; ++stage) {
+    barrier_init(barriers.k_full[stage], 1);
+    barrier_init(barriers.k_empty[stage], kWarps);
+    barrier_init(barriers.v_full[stage], 1);
+    barrier_init(barriers.v_empty[stage], kWarps);
+  }
+  fence_barrier_init();
+}
+
 /// The tile a block computes in a round, and what it covers.
 template <class Config>
 struct BlockTile {

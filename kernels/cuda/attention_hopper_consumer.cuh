@@ -5,8 +5,7 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/attention_hopper_block.cuh"
-#include "kernels/cuda/attention_hopper_softmax.cuh"
+#include "kernels/cuda/attention_hopper_rows.cuh"
 #include "kernels/cuda/hopper_wgmma.cuh"
 
 namespace longrope::kernels::cuda::hopper {
@@ -41,54 +40,17 @@ __device__ __forceinline__ void start_output(float (&output)[Config::kHeadDim / 
   wgmma_commit();
 }
 
-/// One warpgroup's rows of one tile.
-struct WarpgroupRows {
-  std::int64_t position;  ///< of this thread's first row; its second is 8 further
-  KeyTiles whole;         ///< key tiles that need no mask
-};
-
-/// Sets scores of keys a row does not see to -inf, where the tile has any.
-template <class Config>
-__device__ __forceinline__ void mask_scores(float (&scores)[Config::kTileKeys / 2], const WarpgroupRows& rows,
-                                            std::int64_t window, int n, int lane) {
-  if (n >= rows.whole.begin && n < rows.whole.end) return;
-  // Column of the tile that is this thread's own key, from the thread's first column.
-  const int own = static_cast<int>(rows.position - static_cast<std::int64_t>(n) * Config::kTileKeys) - 2 * (lane % 4);
-  const int reach = window > 0 ? static_cast<int>(window) : 1 << 30;
-  mask_beyond(scores, own, reach);
-}
-
-/// Writes this thread's two rows, `row` and the one 8 further, where the problem has them.
-template <class Config>
-__device__ __forceinline__ void store_rows(const AttentionArguments& arguments, int head, std::int64_t row,
-                                           const float (&output)[Config::kHeadDim / 2], const RowStatistics& statistics,
-                                           int lane) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const std::int64_t r = row + 8 * half;
-    __nv_bfloat16* const out = arguments.out + (r * arguments.heads + head) * arguments.head_dim;
-    store_row(out, r < arguments.rows ? static_cast<int>(arguments.head_dim) : 0, output, half,
-              statistics.inverse_sum(half), lane);
-  }
-}
-
 /// Computes this warpgroup's 64 rows of each tile of the block: `consumer` counts from 0.
 template <class Config>
 __device__ __forceinline__ void consume(const AttentionArguments& arguments,
                                         AttentionBarriers<Config::kStages>& barriers, SharedTiles<Config> shared,
                                         int consumer) {
-  constexpr int kTurn = 1;    // named barriers kTurn + consumer: that warpgroup may issue its products
-  constexpr int kPair = 256;  // threads at such a barrier: its warpgroup and the one before
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp = static_cast<int>(threadIdx.x % 128 / 32);
   const auto release = [lane](std::uint64_t& barrier) {
     if (lane == 0) barrier_arrive(barrier);
   };
-  const auto await_turn = [consumer] { named_barrier_sync(kTurn + consumer, kPair); };
-  const auto pass_turn = [consumer] {
-    named_barrier_arrive(kTurn + (consumer + 1 == Config::kConsumers ? 0 : consumer + 1), kPair);
-  };
-  if (consumer + 1 == Config::kConsumers) pass_turn();  // the first warpgroup begins
+  const Turns<Config::kConsumers> turns(consumer);
 
   const std::uint64_t q = row_descriptor(shared.q + static_cast<std::uint32_t>(consumer) * panel_bytes(64));
   RingPosition<Config::kStages> k_ring, v_ring;
@@ -107,9 +69,7 @@ __device__ __forceinline__ void consume(const AttentionArguments& arguments,
   for (std::int64_t round = 0;; ++round) {
     const BlockTile<Config> tile(arguments, round);
     if (!tile.exists) return;
-    const std::int64_t first = tile.first + 64 * consumer;
-    const WarpgroupRows rows{first + 16 * warp + lane / 4,
-                             whole_key_tiles(first, first + 63, arguments.window, Config::kTileKeys)};
+    const WarpgroupRows rows = warpgroup_rows<Config>(tile, arguments.window, consumer, warp, lane);
     RowStatistics statistics;
 #pragma unroll
     for (float& value : output) value = 0;
@@ -129,11 +89,11 @@ __device__ __forceinline__ void consume(const AttentionArguments& arguments,
 
       for (--n; n >= tile.keys.begin; --n) {
         barrier_wait(barriers.k_full[k_ring.stage], k_ring.parity);
-        await_turn();
+        turns.await();
         start_scores<Config>(scores, q, row_descriptor(shared.k(k_ring.stage)));
         barrier_wait(barriers.v_full[v_ring.stage], v_ring.parity);
         start_output<Config>(output, probabilities, column_descriptor(shared.v(v_ring.stage), Config::kTileKeys));
-        pass_turn();
+        turns.pass();
         wgmma_wait<1>();
         pin(scores);
         release(barriers.k_empty[k_ring.stage]);
@@ -154,9 +114,9 @@ __device__ __forceinline__ void consume(const AttentionArguments& arguments,
     } else {
       for (; n >= tile.keys.begin; --n) {
         barrier_wait(barriers.k_full[k_ring.stage], k_ring.parity);
-        await_turn();
+        turns.await();
         start_scores<Config>(scores, q, row_descriptor(shared.k(k_ring.stage)));
-        pass_turn();
+        turns.pass();
         wgmma_wait<0>();
         pin(scores);
         release(barriers.k_empty[k_ring.stage]);

@@ -22,24 +22,13 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   __shared__ AttentionBarriers<Config::kStages> barriers;
   const SharedTiles<Config> shared{(shared_address(dynamic_shared) + kSwizzleAtomBytes - 1) / kSwizzleAtomBytes *
                                    kSwizzleAtomBytes};
-  if (threadIdx.x == 0) {
-    constexpr std::uint32_t kWarps = 4 * Config::kConsumers;  // each consumer warp releases for itself
-    barrier_init(barriers.q_full, 1);
-    barrier_init(barriers.q_empty, kWarps);
-    for (int stage = 0; stage < Config::kStages; ++stage) {
-      barrier_init(barriers.k_full[stage], 1);
-      barrier_init(barriers.k_empty[stage], kWarps);
-      barrier_init(barriers.v_full[stage], 1);
-      barrier_init(barriers.v_empty[stage], kWarps);
-    }
-    fence_barrier_init();
-  }
+  if (threadIdx.x == 0) init_barriers<Config>(barriers);
   __syncthreads();
 
   const int warpgroup = __shfl_sync(0xFFFFFFFFU, static_cast<int>(threadIdx.x / 128), 0);  // uniform, and known to be
   if (warpgroup == 0) {
     registers_shrink<Config::kProducerRegisters>();
-    if (threadIdx.x == 0) produce<Config>(arguments, barriers, shared);
+    if (threadIdx.x == 0) produce<Config, Bf16Copies<Config>>(arguments, barriers, shared);
   } else {
     registers_grow<Config::kConsumerRegisters>();
     consume<Config>(arguments, barriers, shared, warpgroup - 1);

@@ -1,5 +1,5 @@
-// Host side of the Hopper attention kernel: an AttentionProblem as kernel arguments, and the launch of one
-// configuration.
+// Host side of the Hopper attention kernels: whether they run here, an AttentionProblem as kernel arguments, and the
+// launch.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,23 +8,35 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention.hpp"
-#include "kernels/cuda/attention_hopper_kernel.cuh"
+#include "kernels/cuda/attention_hopper_block.cuh"
 #include "kernels/cuda/check.hpp"
 #include "kernels/cuda/hopper_host.cuh"
 #include "kernels/cuda/tensor_map.hpp"
 
 namespace longrope::kernels::cuda::hopper {
 
+/// Whether the current device and the problem's shape but for head_dim suit these kernels. Never throws.
+inline bool can_attend(const AttentionProblem& problem) {
+  constexpr std::int64_t kMostKeys = std::int64_t{1} << 30;  // TMA coordinates are 32-bit
+  const bool shape = problem.rows > 0 && problem.first_position >= 0 && problem.keys() <= kMostKeys &&
+                     problem.kv_heads > 0 && problem.heads % problem.kv_heads == 0;
+  return shape && is_hopper() && tensor_maps_available();
+}
+
+/// Of the current device. Throws RuntimeError.
+inline int multiprocessors(const char* where) {
+  int device = 0;
+  int count = 0;
+  check(cudaGetDevice(&device), where);
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), where);
+  return count;
+}
+
+/// All but the tensor maps.
 template <class Config>
 AttentionArguments arguments_of(const AttentionProblem& problem, const AttentionSchedule& schedule) {
-  constexpr const char* kWhere = "attention_hopper";
-  const TensorMapShape q{{problem.head_dim, problem.heads, problem.rows}, {kPanelColumns, 1, Config::kTileRows}};
-  const TensorMapShape kv{{problem.head_dim, problem.kv_heads, problem.keys()}, {kPanelColumns, 1, Config::kTileKeys}};
   const std::int64_t group = problem.heads / problem.kv_heads;
   AttentionArguments arguments{};
-  arguments.q = make_tensor_map(problem.q, q, kWhere);
-  arguments.k = make_tensor_map(problem.k, kv, kWhere);
-  arguments.v = make_tensor_map(problem.v, kv, kWhere);
   arguments.out = static_cast<__nv_bfloat16*>(problem.out);
   arguments.heads = problem.heads;
   arguments.head_dim = problem.head_dim;
@@ -40,21 +52,16 @@ AttentionArguments arguments_of(const AttentionProblem& problem, const Attention
   return arguments;
 }
 
-/// Enqueues one configuration. Preconditions: head_dim <= Config::kHeadDim, a multiple of 8; keys below 2^30.
-/// Throws RuntimeError.
-template <class Config>
-void launch(const AttentionProblem& problem, const AttentionSchedule& schedule, cudaStream_t stream) {
-  constexpr const char* kWhere = "attention_hopper";
-  const AttentionArguments arguments = arguments_of<Config>(problem, schedule);
-  check(cudaFuncSetAttribute(attention_hopper_kernel<Config>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(Config::kSharedBytes)),
-        kWhere);
-  const std::int64_t blocks = schedule.persistent
-                                  ? std::min<std::int64_t>(arguments.order.tiles, schedule.multiprocessors)
-                                  : arguments.order.tiles;
-  attention_hopper_kernel<Config>
-      <<<static_cast<unsigned>(blocks), Config::kThreads, Config::kSharedBytes, stream>>>(arguments);
-  check_launch(kWhere);
+/// Enqueues a kernel of this configuration for `tiles` query tiles. Throws RuntimeError.
+template <class Config, class Arguments>
+void launch_blocks(void (*kernel)(Arguments), const Arguments& arguments, std::int64_t tiles,
+                   const AttentionSchedule& schedule, const char* where, cudaStream_t stream) {
+  check(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(Config::kSharedBytes)),
+      where);
+  const std::int64_t blocks = schedule.persistent ? std::min<std::int64_t>(tiles, schedule.multiprocessors) : tiles;
+  kernel<<<static_cast<unsigned>(blocks), Config::kThreads, Config::kSharedBytes, stream>>>(arguments);
+  check_launch(where);
 }
 
 }  // namespace longrope::kernels::cuda::hopper

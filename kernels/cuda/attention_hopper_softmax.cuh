@@ -21,15 +21,22 @@ struct RowScale {
   float factor[2];
 };
 
+/// Scores in natural units, their terms at most 1.
+struct NaturalScores {
+  static __device__ __forceinline__ float log2_unit(int) { return kLog2E; }
+  static __device__ __forceinline__ float term_shift(float shift) { return shift; }
+};
+
 /// Running statistics of this thread's two rows.
 struct RowStatistics {
   float maximum[2] = {minus_infinity(),
                       minus_infinity()};  ///< of all scores so far; the same in the row's four threads
-  float sum[2] = {0, 0};                  ///< of exp(score - maximum), this thread's columns only
+  float sum[2] = {0, 0};                  ///< of the terms, this thread's columns only
 
-  /// Replaces scores by exp(score - new maximum). A row that has seen no key yet keeps sum 0.
-  template <int kCount>
-  __device__ __forceinline__ RowScale update(float (&scores)[kCount]) {
+  /// Replaces scores by their terms, exp(score - new maximum) times a constant of `units`, which says what a score
+  /// is in powers of two. A row that has seen no key yet keeps sum 0.
+  template <int kCount, class Units = NaturalScores>
+  __device__ __forceinline__ RowScale update(float (&scores)[kCount], const Units& units = {}) {
     RowScale scale;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -44,15 +51,17 @@ struct RowStatistics {
       const float before = maximum[h];
       maximum[h] = fmaxf(before, row);
       // -inf - -inf would be NaN: a row without keys takes 0, and its terms are 2^-inf = 0.
-      const float shift = maximum[h] == minus_infinity() ? 0.0F : maximum[h] * kLog2E;
-      scale.factor[h] = exp2_approximate(fmaf(before, kLog2E, -shift));
+      const float unit = units.log2_unit(h);
+      const float shift = maximum[h] == minus_infinity() ? 0.0F : maximum[h] * unit;
+      scale.factor[h] = exp2_approximate(fmaf(before, unit, -shift));
+      const float term_shift = units.term_shift(shift);
       float total[2] = {0, 0};
 #pragma unroll
       for (int j = 0; j < kCount / 4; ++j) {
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
           float& score = scores[4 * j + 2 * h + c];
-          score = exp2_approximate(fmaf(score, kLog2E, -shift));
+          score = exp2_approximate(fmaf(score, unit, -term_shift));
           total[c] += score;
         }
       }
