@@ -41,17 +41,19 @@ CUtensorMap make_tensor_map(const void* base, const TensorMapShape& shape, const
   if (encode == nullptr) {
     throw RuntimeError("[" + std::string(where) + "] the driver must know tensor maps but got one without them");
   }
-  constexpr cuuint64_t kBytes = 2;  // of a bf16
+  const bool bf16 = shape.element == TensorElement::bf16;
+  const cuuint64_t bytes = bf16 ? 2 : 1;
   const cuuint64_t extent[3] = {static_cast<cuuint64_t>(shape.extent[0]), static_cast<cuuint64_t>(shape.extent[1]),
                                 static_cast<cuuint64_t>(shape.extent[2])};
-  const cuuint64_t stride[2] = {kBytes * extent[0], kBytes * extent[0] * extent[1]};
+  const cuuint64_t stride[2] = {bytes * extent[0], bytes * extent[0] * extent[1]};
   const cuuint32_t box[3] = {static_cast<cuuint32_t>(shape.box[0]), static_cast<cuuint32_t>(shape.box[1]),
                              static_cast<cuuint32_t>(shape.box[2])};
   const cuuint32_t step[3] = {1, 1, 1};
   CUtensorMap map{};
-  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(base), extent, stride,
-                                 box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result =
+      encode(&map, bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_UINT8, 3, const_cast<void*>(base),
+             extent, stride, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     throw RuntimeError("[" + std::string(where) + "] the driver must make a tensor map but got CUresult " +
                        std::to_string(static_cast<int>(result)) + " (tensor " + std::to_string(extent[2]) + " x " +

@@ -8,17 +8,20 @@
 
 namespace longrope::kernels::cuda {
 
-/// A bf16 tensor [extent[2], extent[1], extent[0]], row-major and dense: innermost extent first, as TMA counts.
+enum class TensorElement : std::uint8_t { bf16, e4m3 };
+
+/// A tensor [extent[2], extent[1], extent[0]], row-major and dense: innermost extent first, as TMA counts.
 struct TensorMapShape {
   std::int64_t extent[3];
-  int box[3];  ///< what one copy moves; box[0] is 64 (128 bytes, the swizzle's width), the others at most 256
+  int box[3];  ///< what one copy moves; box[0] is 128 bytes, the swizzle's width, the others at most 256
+  TensorElement element = TensorElement::bf16;
 };
 
 /// Whether the driver can make tensor maps (CUDA 12 and later). Never throws.
 bool tensor_maps_available();
 
-/// A map with 128-byte swizzle whose reads beyond the tensor give zeros. `base` is 16-byte aligned, extent[0] a
-/// multiple of 8. Throws RuntimeError "[where] ..." when the driver refuses or is too old.
+/// A map with 128-byte swizzle whose reads beyond the tensor give zeros. `base` is 16-byte aligned, a row of
+/// extent[0] elements a multiple of 16 bytes. Throws RuntimeError "[where] ..." when the driver refuses or is too old.
 CUtensorMap make_tensor_map(const void* base, const TensorMapShape& shape, const char* where);
 
 }  // namespace longrope::kernels::cuda
