@@ -20,6 +20,12 @@ enum class Precision : std::uint8_t {
   fp8,   ///< as bf16, but layer projections multiply e4m3 with a float32 scale per weight row and per token
 };
 
+/// Arithmetic of the attention's two products.
+enum class AttentionPrecision : std::uint8_t {
+  as_activations,  ///< f32 or bf16, as Precision says
+  fp8,  ///< e4m3 with K centred, where a chunk has enough rows; for screening (kernels/cuda/attention_fp8.hpp)
+};
+
 /// Heads of an attention layer, in the order of the fused projection's output columns: q heads | k heads | v heads.
 struct AttentionShape {
   std::int64_t heads = 0;
@@ -200,8 +206,10 @@ struct DeviceInfo {
 DeviceInfo cuda_device_info(int device);
 
 /// The CUDA backend on one device. Throws InputError where the build has no CUDA or the machine no such device, where
-/// the device is older than compute capability 8.0, if precision is f32 (a GPU multiplies bf16 or fp8), or if it is fp8
-/// and the device is not of compute capability 9.0; RuntimeError where cuBLASLt is not to be found.
-std::unique_ptr<Backend> make_cuda_backend(Precision precision, int device = 0);
+/// the device is older than compute capability 8.0, if precision is f32 (a GPU multiplies bf16 or fp8), if it is fp8
+/// and the device is not of compute capability 9.0, or if attention is fp8 and precision is not; RuntimeError where
+/// cuBLASLt is not to be found.
+std::unique_ptr<Backend> make_cuda_backend(Precision precision, int device = 0,
+                                           AttentionPrecision attention = AttentionPrecision::as_activations);
 
 }  // namespace longrope::kernels

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/backend.hpp"
+#include "kernels/cuda/attention_fp8_layout.hpp"
 
 namespace longrope::kernels {
 
@@ -37,6 +38,7 @@ struct MemoryFormat {
   std::int64_t product_rows = 0;       ///< products of fewer rows are padded to it in scratch; 0: never
   bool chunk_scratch = false;          ///< operations allocate device memory of their own, as on a GPU
   bool fp8 = false;                    ///< activations are quantised into a buffer of their own
+  bool fp8_attention = false;          ///< so are Q, K and V, for every chunk
   std::int64_t fixed_bytes = 0;        ///< taken once: kernel images, libraries, what threads keep
 
   static constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
@@ -84,7 +86,11 @@ struct MemoryFormat {
     const std::int64_t tile = std::min(s.rows, kLogitRows) * std::min(round_up(s.vocabulary, 128), kLogitColumns) * 4;
     // A kernel that keeps no logits leaves 8 bytes per row and 256 entries instead: less, up to a million entries.
     const std::int64_t loss = tile + s.rows * 40;  // targets, states and values of the rows
-    return std::max({ids, rotation_chunk, padded + quantised + kProductWorkspace, padded + loss + kProductWorkspace}) +
+    const AttentionShape& a = s.attention;
+    const std::int64_t attention =
+        fp8_attention ? cuda::fp8::Workspace({a.heads, a.kv_heads, a.head_dim, s.rows, s.tokens}).bytes : 0;
+    return std::max({ids, rotation_chunk, padded + quantised + kProductWorkspace, padded + loss + kProductWorkspace,
+                     attention}) +
            kPoolGranularity;
   }
 };
@@ -109,9 +115,11 @@ inline MemoryFormat cpu_memory_format(Precision precision, std::int64_t threads)
 }
 
 /// Precision::f32 is read as bf16: a GPU multiplies nothing wider here.
-inline MemoryFormat cuda_memory_format(Precision precision) {
+inline MemoryFormat cuda_memory_format(Precision precision,
+                                       AttentionPrecision attention = AttentionPrecision::as_activations) {
   MemoryFormat format;
   format.fp8 = precision == Precision::fp8;
+  format.fp8_attention = attention == AttentionPrecision::fp8;
   format.projection_bytes = format.fp8 ? 1 : 2;
   format.projection_row_bytes = 4 + 2 + 4;
   format.head_bytes = 2;

@@ -5,6 +5,7 @@
 
 #include "kernels/bench/bench.hpp"
 #include "kernels/cuda/attention_cudnn.hpp"
+#include "kernels/cuda/attention_fp8.hpp"
 #include "kernels/cuda/attention_select.hpp"
 
 namespace longrope::kernels::bench {
@@ -36,6 +37,20 @@ cuda::AttentionProblem shape_of(const Case& c) {
   return shape;
 }
 
+/// FP8 attention with its quantisation, which is never chosen: beside the others where it has the head_dim.
+void bench_fp8(Table& table, const Anchors& anchors, const Backend& backend, const std::string& name, const Case& c,
+               const cuda::AttentionProblem& problem) {
+  table.attempt(name, [&] {
+    if (!cuda::attention_fp8_supports(problem)) {
+      table.skip(name, "not supported on this machine");
+      return;
+    }
+    const DeviceMemory workspace = backend.allocate(cuda::attention_fp8_workspace_bytes(problem));
+    const double seconds = median_seconds([&] { cuda::attention_fp8(problem, workspace.get(), cuda::stream()); });
+    table.add(name, seconds, flops(c), "TFLOP/s", 1e12, anchors.gemm_flops, "gemm bf16 8192^3");
+  });
+}
+
 /// Whether an implementation is worth its time here: plain takes minutes with many keys, and with a million only the
 /// one that the backend would choose is of interest.
 bool worthwhile(const cuda::AttentionImplementation& implementation, const Case& c) {
@@ -64,7 +79,9 @@ void bench_attention(Table& table, const Anchors& anchors) {
     const auto asked = [&](const cuda::AttentionImplementation& implementation) {
       return table.wanted(name(implementation)) && worthwhile(implementation, c);
     };
-    if (std::ranges::none_of(cuda::attention_implementations(), asked)) continue;
+    const std::string fp8_name = "attention fp8" + what;
+    const bool fp8_asked = table.wanted(fp8_name) && cuda::fp8::has_head_dim(c.head_dim);
+    if (!fp8_asked && std::ranges::none_of(cuda::attention_implementations(), asked)) continue;
     const double deviation = 1.0 / std::sqrt(static_cast<double>(c.head_dim));
     const Random q(*backend, c.rows, kHeads * c.head_dim, DType::bf16, deviation);
     const Random k(*backend, c.keys, kKvHeads * c.head_dim, DType::bf16);
@@ -75,6 +92,7 @@ void bench_attention(Table& table, const Anchors& anchors) {
     problem.k = k.matrix().data;
     problem.v = v.matrix().data;
     problem.out = out.get();
+    if (fp8_asked) bench_fp8(table, anchors, *backend, fp8_name, c, problem);
     for (const auto& implementation : cuda::attention_implementations()) {
       if (!asked(implementation)) continue;
       table.attempt(name(implementation), [&] {

@@ -80,8 +80,8 @@ std::int64_t most_during(const Backend& backend, const Call& call) {
   return pool_bytes(cudaMemPoolAttrUsedMemHigh) - before;
 }
 
-void check_format(const Backend& backend, Result& result) {
-  const MemoryFormat format = cuda_memory_format(backend.precision());
+void check_format(const Backend& backend, AttentionPrecision attention, Result& result) {
+  const MemoryFormat format = cuda_memory_format(backend.precision(), attention);
   const AttentionShape shape{8, 2, 128, 128};
   constexpr std::int64_t kRows = 3000;
   constexpr std::int64_t kHidden = 1000;
@@ -155,7 +155,17 @@ void check_format(const Backend& backend, Result& result) {
 void check_memory(Harness& harness) {
   const auto backend = make_cuda_backend(Precision::bf16);
   harness.group("copies beside other work", [&](Result& result) { check_copies(*backend, result); });
-  harness.group("memory as planned", [&](Result& result) { check_format(*backend, result); });
+  harness.group("memory as planned",
+                [&](Result& result) { check_format(*backend, AttentionPrecision::as_activations, result); });
+  std::unique_ptr<Backend> fp8;
+  try {
+    fp8 = make_cuda_backend(Precision::fp8, 0, AttentionPrecision::fp8);
+  } catch (const std::exception& error) {
+    harness.skip("memory as planned, all in fp8", error.what());
+    return;
+  }
+  harness.group("memory as planned, all in fp8",
+                [&](Result& result) { check_format(*fp8, AttentionPrecision::fp8, result); });
 }
 
 }  // namespace longrope::kernels::check

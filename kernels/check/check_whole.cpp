@@ -144,6 +144,8 @@ void check_errors(const Backend& backend, Result& result) {
   });
   input_error("negative", "a negative size", [&] { backend.allocate(-1); });
   input_error("f32", "a backend in f32", [] { make_cuda_backend(Precision::f32); });
+  input_error("fp8 attention goes with fp8", "fp8 attention in bf16",
+              [] { make_cuda_backend(Precision::bf16, 0, AttentionPrecision::fp8); });
   input_error("device must be below", "a device too many", [] { make_cuda_backend(Precision::bf16, 1000); });
   input_error("kv_heads", "a wrong shape", [&] { backend.make_kv_buffer({3, 2, 64, 64}, 8); });
   RotationSpec spec;

@@ -88,6 +88,7 @@ void check_elementwise(Harness& harness);
 void check_linear(Harness& harness);
 void check_rotation(Harness& harness);
 void check_attention(Harness& harness);
+void check_attention_fp8(Harness& harness);
 void check_nll(Harness& harness);
 void check_argmax(Harness& harness);
 void check_whole(Harness& harness);

@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
       check::check_linear(harness);
       check::check_rotation(harness);
       check::check_attention(harness);
+      check::check_attention_fp8(harness);
       check::check_nll(harness);
       check::check_argmax(harness);
       check::check_whole(harness);

@@ -2,6 +2,7 @@
 #include "kernels/backend.hpp"
 
 #include "kernels/check.hpp"
+#include "kernels/cuda/attention_fp8.hpp"
 #include "kernels/cuda/attention_select.hpp"
 #include "kernels/cuda/check.hpp"
 #include "kernels/cuda/copy_queue.hpp"
@@ -32,8 +33,8 @@ const float* norm_weights(const Vector* norm, const AttentionShape& shape) {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(Precision precision, int device)
-      : precision_(precision), device_(device), uploader_(device_), gemm_(device_) {
+  CudaBackend(Precision precision, int device, AttentionPrecision attention)
+      : precision_(precision), attention_(attention), device_(device), uploader_(device_), gemm_(device_) {
     if (precision == Precision::fp8 && device_.capability() != 90) {
       throw InputError("[backend] fp8 needs a CUDA device of compute capability 9.0 but got " +
                        std::to_string(device_.capability() / 10) + "." + std::to_string(device_.capability() % 10) +
@@ -108,6 +109,14 @@ class CudaBackend final : public Backend {
     device_.use();
     const AttentionProblem problem{q.data,         buffer.keys(),  buffer.values(), out.data,       shape.heads,
                                    shape.kv_heads, shape.head_dim, q.rows,          first_position, sliding_window};
+    if (attention_ == AttentionPrecision::fp8 && problem.rows >= kFewestFp8Rows) {
+      require(attention_fp8_supports(problem), "attention", "fp8 needs a head_dim of 64, 96 or 128", shape.head_dim);
+      AttentionProblem last = problem;  // one size for all chunks of a window: the pool gives the same memory again
+      last.first_position = buffer.capacity_tokens() - q.rows;
+      const DeviceMemory workspace = device_.allocate(attention_fp8_workspace_bytes(last));
+      attention_fp8(problem, workspace.get(), stream());
+      return;
+    }
     choose_attention(attention_implementations(), problem).run(problem, stream());
   }
 
@@ -131,6 +140,7 @@ class CudaBackend final : public Backend {
   Context context() const { return {device_, uploader_, gemm_}; }
 
   Precision precision_;
+  AttentionPrecision attention_;
   Device device_;
   Uploader uploader_;
   Gemm gemm_;
@@ -176,12 +186,15 @@ void CudaBackend::rotate_qkv(const RotateQkvOptions& options, ConstMatrix qkv, c
 }  // namespace
 }  // namespace cuda
 
-std::unique_ptr<Backend> make_cuda_backend(Precision precision, int device) {
+std::unique_ptr<Backend> make_cuda_backend(Precision precision, int device, AttentionPrecision attention) {
   const cuda::Device there(device);  // what is missing comes before what is asked of it
   if (precision == Precision::f32) {
     throw InputError("[backend] the CUDA backend multiplies bf16 or fp8 but got f32 (use --precision bf16)");
   }
-  return std::make_unique<cuda::CudaBackend>(precision, device);
+  if (attention == AttentionPrecision::fp8 && precision != Precision::fp8) {
+    throw InputError("[backend] fp8 attention goes with fp8 products but got bf16 (use --precision fp8)");
+  }
+  return std::make_unique<cuda::CudaBackend>(precision, device, attention);
 }
 
 }  // namespace longrope::kernels

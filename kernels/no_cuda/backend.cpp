@@ -17,6 +17,6 @@ int cuda_device_count() { return 0; }
 
 DeviceInfo cuda_device_info(int) { refuse(); }
 
-std::unique_ptr<Backend> make_cuda_backend(Precision, int) { refuse(); }
+std::unique_ptr<Backend> make_cuda_backend(Precision, int, AttentionPrecision) { refuse(); }
 
 }  // namespace longrope::kernels

@@ -26,6 +26,10 @@ kernels::Precision parse_precision(const std::string& name) {
   return name == "fp8" ? kernels::Precision::fp8 : kernels::Precision::f32;
 }
 
+kernels::AttentionPrecision parse_attention(const std::string& name) {
+  return name == "fp8" ? kernels::AttentionPrecision::fp8 : kernels::AttentionPrecision::as_activations;
+}
+
 /// CUDA devices as asked: those named, or all of the first one's kind, for results must not depend on which of them
 /// takes a task.
 std::vector<Devices::Device> open_cuda(const DeviceOptions& options, const std::string& precision) {
@@ -44,7 +48,8 @@ std::vector<Devices::Device> open_cuda(const DeviceOptions& options, const std::
     if (std::any_of(devices.begin(), devices.end(), [device](const auto& d) { return d.number == device; })) {
       throw InputError(fmt::format("[--devices] must name a device once but got {} twice", device));
     }
-    std::shared_ptr<const kernels::Backend> backend = kernels::make_cuda_backend(parse_precision(precision), device);
+    std::shared_ptr<const kernels::Backend> backend =
+        kernels::make_cuda_backend(parse_precision(precision), device, parse_attention(options.attention));
     const std::string name = kernels::cuda_device_info(device).name;
     if (kind.empty()) kind = name;
     if (name != kind) {
@@ -82,6 +87,19 @@ model::MemoryPlan plan_on(const Devices::Device& device, const Devices& devices,
 
 }  // namespace
 
+void check_attention_precision(const std::string& attention, const std::string& precision) {
+  if (attention == "fp8" && precision != "fp8") {
+    throw InputError(fmt::format("[--attention] fp8 needs --precision fp8 but got {}", precision));
+  }
+}
+
+void check_attention_heads(const std::string& attention, const model::ModelConfig& config) {
+  if (attention == "fp8" && !kernels::cuda::fp8::has_head_dim(config.head_dim)) {
+    throw InputError(fmt::format("[--attention] fp8 needs a checkpoint of head_dim 64, 96 or 128 but got {} (use bf16)",
+                                 config.head_dim));
+  }
+}
+
 model::MemoryPlan plan_windows(const PlannedDevice& device, const DeviceOptions& options,
                                const model::ModelConfig& config, kernels::DType embedding, std::int64_t window_tokens,
                                std::int64_t chunk_tokens) {
@@ -96,7 +114,7 @@ model::MemoryPlan plan_windows(const PlannedDevice& device, const DeviceOptions&
   if (device.cuda) {
     plan.host_free_bytes = device.host_free_bytes;
     plan.preferred_windows_at_once = model::windows_to_fill_gpu(config, window_tokens, chunk_tokens);
-    return model::plan_memory(config, kernels::cuda_memory_format(precision), plan);
+    return model::plan_memory(config, kernels::cuda_memory_format(precision, parse_attention(options.attention)), plan);
   }
   plan.preferred_windows_at_once = options.threads;
   plan.preferred_sequences = std::min(options.tasks, model::sequences_to_join(config, window_tokens));
@@ -108,17 +126,21 @@ Devices open_devices(const DeviceOptions& options) {
   if (named) parse_integers("devices", options.devices, 0, kMaxDevices);
   if (named && options.backend == "cpu")
     throw InputError("[--devices] names GPUs but got --backend cpu (leave one out)");
+  if (options.backend == "cpu" && options.attention == "fp8") {
+    throw InputError("[--attention] fp8 needs the CUDA backend but got --backend cpu");
+  }
+  check_attention_precision(options.attention, options.precision);
   if (options.backend == "cpu" && options.precision == "fp8") {
     throw InputError("[--precision] fp8 needs the CUDA backend (use f32 or bf16)");
   }
   if (options.backend == "cuda" || (options.backend == "auto" && named)) {
     const std::string precision = or_default(options.precision, "bf16");
-    return {open_cuda(options, precision), precision};
+    return {open_cuda(options, precision), precision, options.attention};
   }
   if (options.backend == "auto" && options.precision != "f32" && kernels::cuda_device_count() > 0) {
     const std::string precision = or_default(options.precision, "bf16");
     try {
-      return {open_cuda(options, precision), precision};
+      return {open_cuda(options, precision), precision, options.attention};
     } catch (const Error& error) {
       if (options.precision == "fp8") throw;
       if (options.verbose) say(fmt::format("[devices] the GPU is not used: {}", error.what()));
@@ -129,7 +151,7 @@ Devices open_devices(const DeviceOptions& options) {
   }
   if (options.verbose && options.backend == "auto") say("[devices] the CPU computes");
   const std::string precision = or_default(options.precision, "f32");
-  return {open_cpu(precision), precision};
+  return {open_cpu(precision), precision, options.attention};
 }
 
 std::unique_ptr<search::DeviceLanes> load_lanes(const Devices& devices, const DeviceOptions& options,
@@ -163,6 +185,11 @@ std::unique_ptr<search::DeviceLanes> load_lanes(const Devices& devices, const De
       p.plan = plan_on(*p.device, devices, options, config, embedding, window_tokens, chunk_tokens);
     }
     if (options.verbose) say(fmt::format("[memory] {}", p.plan.describe()));
+  }
+
+  if (options.verbose && devices.cuda()) {
+    say(devices.attention == "fp8" ? "[attention] e4m3 with K centred, for screening; bf16 in chunks of few rows"
+                                   : "[attention] bf16");
   }
 
   std::vector<search::DeviceLane> lanes(planned.size());

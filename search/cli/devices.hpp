@@ -17,6 +17,7 @@ namespace longrope::cli {
 struct DeviceOptions {
   std::string backend = "auto";    ///< auto, cpu or cuda
   std::string precision = "auto";  ///< auto, f32, bf16 or fp8
+  std::string attention = "bf16";  ///< bf16 (as the precision says) or fp8
   std::string devices = "all";     ///< all, or CUDA device numbers, comma-separated
   std::int64_t threads = 1;
   std::int64_t tasks = 1;   ///< windows of one length under all tables that there are to score, about
@@ -33,9 +34,14 @@ struct Devices {
   };
   std::vector<Device> list;
   std::string precision;  ///< f32, bf16 or fp8
+  std::string attention;  ///< as in DeviceOptions
 
   bool cuda() const { return list.front().number >= 0; }
 };
+
+/// Throws InputError where attention in fp8 is asked for with a precision that is not, or for heads it is not made for.
+void check_attention_precision(const std::string& attention, const std::string& precision);
+void check_attention_heads(const std::string& attention, const model::ModelConfig& config);
 
 /// What a plan must know of a device, which may be another machine's.
 struct PlannedDevice {
@@ -46,8 +52,8 @@ struct PlannedDevice {
   std::int64_t host_free_bytes = 0;  ///< for a hidden state that a GPU streams
 };
 
-/// Memory for windows of up to `window_tokens`; of `options` the threads, tasks and generation count. chunk_tokens: as
-/// the backend prefers. Throws InputError where nothing fits.
+/// Memory for windows of up to `window_tokens`; of `options` the attention, threads, tasks and generation count.
+/// chunk_tokens: as the backend prefers. Throws InputError where nothing fits.
 model::MemoryPlan plan_windows(const PlannedDevice& device, const DeviceOptions& options,
                                const model::ModelConfig& config, kernels::DType embedding, std::int64_t window_tokens,
                                std::int64_t chunk_tokens);

@@ -52,6 +52,8 @@ po::options_description plan_options() {
       "cpu, cuda, or auto: the GPU of this machine, else its CPU")(
       "precision", po::value<std::string>()->default_value("auto"),
       "auto (bf16 on a GPU, f32 on the CPU), f32 (CPU only), bf16 or fp8 (GPU only)")(
+      "attention", po::value<std::string>()->default_value("bf16"),
+      "bf16 (f32 where the precision is), or fp8 (with --precision fp8)")(
       "memory", po::value<std::string>(),
       "memory of the device in GB of 1e9 bytes (default: what this machine has free; needed for a GPU it lacks)")(
       "host-memory", po::value<std::string>(),
@@ -80,6 +82,9 @@ PlanArguments parse_plan(const po::variables_map& values) {
   check_choice("backend", backend, {"auto", "cpu", "cuda"});
   const std::string precision = values["precision"].as<std::string>();
   check_choice("precision", precision, {"auto", "f32", "bf16", "fp8"});
+  a.options.attention = values["attention"].as<std::string>();
+  check_choice("attention", a.options.attention, {"bf16", "fp8"});
+  check_attention_precision(a.options.attention, precision);
   const bool here = kernels::cuda_device_count() > 0;
   PlannedDevice& device = a.device;
   device.cuda = backend == "cuda" || (backend == "auto" && here && precision != "f32");
@@ -189,6 +194,7 @@ int run_plan(const std::vector<std::string>& texts) {
   }
   PlanArguments arguments = parse_plan(values);
   const model::ModelConfig config = model::read_model_config(arguments.model);
+  check_attention_heads(arguments.options.attention, config);
   const kernels::DType embedding = embedding_of(arguments.model, config);
   if (arguments.lengths.empty()) arguments.lengths = {config.rope.original_length};
   Json lengths = Json::array();
@@ -207,7 +213,11 @@ int run_plan(const std::vector<std::string>& texts) {
   if (arguments.json) {
     const PlannedDevice& d = arguments.device;
     std::cout << Json{{"model", arguments.model},
-                      {"device", {{"name", d.name}, {"precision", d.precision}, {"free_bytes", d.free_bytes}}},
+                      {"device",
+                       {{"name", d.name},
+                        {"precision", d.precision},
+                        {"attention", arguments.options.attention},
+                        {"free_bytes", d.free_bytes}}},
                       {"generation", arguments.options.generation},
                       {"windows", arguments.windows},
                       {"budget", arguments.budget},

@@ -37,8 +37,12 @@ po::options_description session_options(bool windows) {
       "devices", po::value<std::string>()->default_value("all"), "GPUs to use: all, or numbers, comma-separated")(
       "precision", po::value<std::string>()->default_value("auto"),
       "arithmetic of the matrix products: auto (bf16 on a GPU, f32 on the CPU), f32 (CPU only), bf16 or fp8 (GPU "
-      "only)")("rope-precision", po::value<std::string>()->default_value("exact"),
-               "exact (angles in double) or hf (float32 angles, cos and sin in the activation type, as transformers)")(
+      "only)")(
+      "attention", po::value<std::string>()->default_value("bf16"),
+      "bf16 (f32 where the precision is), or fp8 (with --precision fp8): e4m3 attention with K centred, for screening: "
+      "compare tables by it, then score the best in bf16")(
+      "rope-precision", po::value<std::string>()->default_value("exact"),
+      "exact (angles in double) or hf (float32 angles, cos and sin in the activation type, as transformers)")(
       "threads", po::value<std::string>()->default_value(threads), "threads; does not change the result")(
       "verbose", "say on stderr what is computed where, and the memory it takes");
   return options;
@@ -62,6 +66,8 @@ Session::Session(const po::variables_map& values, std::int64_t longest_window, s
   check_choice("backend", device_options.backend, {"auto", "cpu", "cuda"});
   device_options.precision = values["precision"].as<std::string>();
   check_choice("precision", device_options.precision, {"auto", "f32", "bf16", "fp8"});
+  device_options.attention = values["attention"].as<std::string>();
+  check_choice("attention", device_options.attention, {"bf16", "fp8"});
   device_options.devices = values["devices"].as<std::string>();
   device_options.verbose = values.count("verbose") != 0;
   rotation_precision_name_ = values["rope-precision"].as<std::string>();
@@ -75,6 +81,7 @@ Session::Session(const po::variables_map& values, std::int64_t longest_window, s
   devices_ = open_devices(device_options);
 
   const model::ModelConfig config = model::read_model_config(model_directory_);
+  check_attention_heads(device_options.attention, config);
   if (has_text) {
     const auto names = values["text"].as<std::vector<std::string>>();
     corpus_ = model::read_text(model_directory_, {names.begin(), names.end()}, config.vocabulary, config.bos_token_id);
@@ -100,7 +107,8 @@ void Session::allow_threads(std::int64_t threads) {
 }
 
 std::string Session::numerics() const {
-  return fmt::format("{}/{}/{}", devices_.list.front().backend->name(), devices_.precision, rotation_precision_name_);
+  return fmt::format("{}/{}{}/{}", devices_.list.front().backend->name(), devices_.precision,
+                     devices_.attention == "fp8" ? "+fp8-attention" : "", rotation_precision_name_);
 }
 
 search::StoreModel Session::stored_model() const {

@@ -52,6 +52,10 @@ for value in ("banana", "stride", "stride:0", "stride:-1", "stride:abc", "stride
 case("backend-unknown", plus("--backend", "banana"), "banana")
 case("backend-cuda", plus("--backend", "cuda"), ("built without cuda", "no cuda device"))
 case("backend-cuda-in-f32", plus("--backend", "cuda", "--precision", "f32"), ("built without cuda", "f32", "no cuda device"))
+case("attention-unknown", plus("--attention", "banana"), "banana")
+case("attention-fp8-on-the-cpu", plus("--attention", "fp8", "--precision", "fp8", "--backend", "cpu"), "attention")
+case("attention-fp8-in-bf16", plus("--attention", "fp8", "--precision", "bf16", "--backend", "cuda"), "needs --precision fp8")
+case("attention-fp8-alone", plus("--attention", "fp8"), "needs --precision fp8")
 case("precision-fp8", plus("--precision", "fp8", "--backend", "cpu"), "fp8")
 for value in ("abc", "-1", "0,", "", "1.5", "99999"):
     case(f"devices {value!r}", plus("--devices", value), "devices")

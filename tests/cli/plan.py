@@ -41,6 +41,10 @@ def test(program, checks, directory, arguments):
         checks.true(0 <= p["bytes"]["weights"] - 2 * parameters < 0.01 * 2 * parameters, f"{what}: weights in bf16", 2 * parameters,
                     p["bytes"]["weights"])
         checks.true(p["fits"] and p["bytes"]["total"] <= 140e9, f"{what}: fits 140 GB", "at most 140e9", p["bytes"]["total"])
+    fp8 = ["--precision", "fp8", "--length", 2097152, "--json"]
+    planned = [program.json(*gpu, *fp8, "--attention", attention)["lengths"][0]["bytes"] for attention in ("bf16", "fp8")]
+    checks.true(planned[1]["scratch"] - planned[0]["scratch"] > 1.7 * 2097152 * 8 * 128, "FP8 attention: room for K and V in e4m3",
+                "about K and V: 4.3 GB", (planned[0]["scratch"], planned[1]["scratch"]))
     generated = program.json(*gpu, "--length", 131072, "--generate", "--json")["lengths"][0]
     checks.equal(generated["bytes"]["kv"], 32 * 2 * 8 * 128 * 2 * 131072, "a generation: K and V of all layers")
     small = program.run(*gpu[:-4], "--memory", 24, "--length", "8192,2097152", "--json", "--host-memory", 10)
@@ -64,6 +68,9 @@ def test(program, checks, directory, arguments):
                                ("memory of none", ["--model", model, "--memory", "0"], "--memory"),
                                ("memory that is no number", ["--model", model, "--memory", "nan"], "memory"),
                                ("fp8 on the CPU", ["--model", model, "--backend", "cpu", "--precision", "fp8"], "--precision"),
+                               ("fp8 attention in bf16", [*gpu[1:], "--attention", "fp8"], "--precision fp8"),
+                               ("fp8 attention of other heads", ["--model", model, "--backend", "cuda", "--memory", "10", "--precision",
+                                                                 "fp8", "--attention", "fp8"], "head_dim 64, 96 or 128 but got"),
                                ("f32 on a GPU", ["--model", model, "--backend", "cuda", "--precision", "f32"], "--precision"),
                                ("a rate of none", ["--model", model, "--rate", "0"], "rate"),
                                ("a host for the CPU", ["--model", model, "--backend", "cpu", "--host-memory", "3"], "--host-memory"),

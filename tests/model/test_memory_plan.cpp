@@ -142,6 +142,18 @@ TEST_CASE("FP8 halves the projections and nothing else of the weights", "[memory
   CHECK(bf16 - fp8 == 32 * (6144 * 4096 + 4096 * 4096 + 3 * std::int64_t{14336} * 4096));
 }
 
+TEST_CASE("FP8 attention holds its quantised Q, K and V beside a window", "[memory]") {
+  using kernels::AttentionPrecision;
+  const kernels::AttentionShape attention{32, 8, 128, 128};
+  const kernels::ScratchShape window{1000000, 8192, 4096, 14336, 128256, attention};
+  const std::int64_t without = kernels::cuda_memory_format(Precision::fp8).scratch(window);
+  const std::int64_t with = kernels::cuda_memory_format(Precision::fp8, AttentionPrecision::fp8).scratch(window);
+  const std::int64_t e4m3 = std::int64_t{8192} * 32 * 128 + std::int64_t{2} * 1000000 * 8 * 128;
+  CHECK(with > e4m3);
+  CHECK(with < e4m3 + e4m3 / 10);  // scales, statistics, what pools lose
+  CHECK(with > without);
+}
+
 TEST_CASE("The plan counts what a window allocates", "[memory]") {
   const tests::ScratchDirectory directory;
   const tests::TinyShape shape;

@@ -53,11 +53,11 @@ def kendall_tau(a, b):
     return float((da * db).sum() / math.sqrt((da != 0).sum() * (db != 0).sum()))
 
 
-def mean_nll(arguments, files, backend, precision):
+def mean_nll(arguments, files, backend, precision, attention="bf16"):
     """(mean NLL per table in nats, numerics, seconds of the process)."""
     command = [arguments.longrope, "evaluate", "--json", "--model", arguments.model, "--text", *arguments.text,
                "--windows", str(arguments.windows), "--length", str(arguments.length), "--backend", backend,
-               "--precision", precision]
+               "--precision", precision, "--attention", attention]
     for file in files:
         command += ["--rope", f"longrope:{file}"]
     began = time.monotonic()
@@ -82,6 +82,7 @@ def main():
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--backend", default="cuda", help="the one compared with the CPU")
     parser.add_argument("--precision", default="bf16", help="its precision")
+    parser.add_argument("--attention", default="bf16", help="its attention's")
     parser.add_argument("--tolerance", type=float, default=2e-3, help="nats per token")
     parser.add_argument("--tau", type=float, default=0.95)
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for each process")
@@ -94,7 +95,7 @@ def main():
             files.append(Path(directory) / f"table{i:02d}.csv")
             files[-1].write_text("".join(f"{value!r}\n" for value in factors.tolist()))
         reference, reference_numerics, reference_s = mean_nll(arguments, files, "cpu", "f32")
-        other, other_numerics, other_s = mean_nll(arguments, files, arguments.backend, arguments.precision)
+        other, other_numerics, other_s = mean_nll(arguments, files, arguments.backend, arguments.precision, arguments.attention)
     difference = float(np.abs(other - reference).max())
     tau = kendall_tau(reference, other)
     good = difference <= arguments.tolerance and tau >= arguments.tau

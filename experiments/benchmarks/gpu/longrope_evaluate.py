@@ -27,12 +27,14 @@ def main():
     parser.add_argument("--warm-up", type=int, default=4096, help="tokens of the window that goes first")
     parser.add_argument("--backend", default="cuda")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--attention", default="bf16")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for the whole process")
     parser.add_argument("--records")
     arguments = parser.parse_args()
     layers = json.loads((Path(arguments.model) / "config.json").read_text())["num_hidden_layers"]
     command = [arguments.longrope, "evaluate", "--json", "--verbose", "--model", arguments.model, "--tokens", arguments.tokens,
                "--windows", "1", "--rope", "none", "--backend", arguments.backend, "--precision", arguments.precision,
+               "--attention", arguments.attention,
                "--length", ",".join(map(str, [arguments.warm_up, *arguments.length]))]
     say("$", *command)
     began = time.monotonic()

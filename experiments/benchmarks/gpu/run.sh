@@ -6,7 +6,7 @@
 #
 # Steps, in this order (default: all but those marked *):
 #   device check memcheck racecheck bench attention checkpoint evaluate-32k evaluate-128k transformers agreement search
-#   evaluate-1m * evaluate-2m * evaluate-fp8 *
+#   evaluate-1m * evaluate-2m * evaluate-fp8 * agreement-fp8 *
 # --layers N: the checkpoint gets N layers only (its own step must run again), for lengths whose full depth takes too long.
 # --pack FILE: all logs as one archive, rewritten after every step.
 set -uo pipefail
@@ -77,10 +77,16 @@ for step in "${steps[@]}"; do
     evaluate-128k) evaluate evaluate-128k 90 131072 ;;
     evaluate-1m) evaluate evaluate-1m 590 1048576 ;;
     evaluate-2m) evaluate evaluate-2m 2400 2097152 ;;
-    evaluate-fp8) evaluate evaluate-fp8 90 131072 --precision fp8 ;;
+    evaluate-fp8)
+      evaluate evaluate-fp8 90 131072 --precision fp8
+      evaluate evaluate-fp8-attention 90 131072 --precision fp8 --attention fp8 ;;
     transformers)
       run transformers 150 "$python" "$here/transformers_peer.py" --model "$checkpoint" --tokens "$tokens" --length 32768 131072 --records "$out" ;;
     agreement) run agreement 120 "$python" "$here/agreement.py" --longrope "$longrope" --model "$books" --text "$text" --records "$out" ;;
+    # What a screening needs is the ranking: the NLL itself may move by more than in bf16.
+    agreement-fp8)
+      run agreement-fp8 120 "$python" "$here/agreement.py" --longrope "$longrope" --model "$books" --text "$text" --precision fp8 \
+        --attention fp8 --tolerance 0.05 --tau 0.9 --records "$out" ;;
     search) run search 120 "$python" "$here/search_rate.py" --longrope "$longrope" --model "$books" --text "$text" --limit 55 --records "$out" ;;
     *) echo "[run.sh] no step is called $step" >&2 ;;
   esac
