@@ -22,7 +22,8 @@ bool attention_fp8_supports(const AttentionProblem& problem);
 /// Bytes of `workspace`, 256-byte aligned.
 std::int64_t attention_fp8_workspace_bytes(const AttentionProblem& problem);
 
-/// As attention_hopper. Holds no state: K and V are quantised anew for every chunk, 1 to 2% of its time.
+/// As attention_hopper. Holds no state: all visible K and V are quantised anew for every chunk, which reads them twice:
+/// some 2% of a chunk's time, by bytes and FLOPs.
 void attention_fp8(const AttentionProblem& problem, void* workspace, cudaStream_t stream);
 
 }  // namespace longrope::kernels::cuda
