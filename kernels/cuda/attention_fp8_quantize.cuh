@@ -1,6 +1,7 @@
 // bf16 Q, K and V to e4m3 for FP8 attention: K minus its mean over all keys, which changes no weight (q . c is the same
-// for every key of a query), V transposed. One scale per kv head of K and of V, one per row and head of Q: an e4m3 has
-// its own exponent, so that finer scales gain little. Fixed order, no atomics.
+// for every key of a query), V transposed. A bias in pairs that the rotation turns fast averages out and stays in K.
+// One scale per kv head of K and of V, one per row and head of Q: an e4m3 has its own exponent, so that finer scales
+// gain little. Fixed order, no atomics.
 #pragma once
 
 #include <cuda_bf16.h>
