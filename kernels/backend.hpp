@@ -123,9 +123,13 @@ class Backend {
   virtual DType projection_dtype() const = 0;
   /// Rows that should go through a layer at once: enough for full speed, few enough to bound the workspace.
   virtual std::int64_t preferred_chunk_tokens() const = 0;
-  /// Whether a row's bits are the same whatever number of rows an operation has: true on the CPU; on a GPU the rows
-  /// decide which algorithm multiplies.
+  /// Whether a row's bits are the same whatever number of rows an operation has: true on the CPU; on a GPU the rows of
+  /// a chunk decide which kernel attends and where its tiles begin.
   virtual bool rows_independent() const = 0;
+  /// Whether that holds for every operation but rotate_qkv and attention, which take one sequence's rows at a time:
+  /// then rows of several sequences may go through the others together, and each sequence has the bits it has alone if
+  /// its attention gets the same chunks. Known once everything is packed.
+  virtual bool rows_joinable() const { return rows_independent(); }
 
   /// Uninitialised device memory. Throws RuntimeError when there is not enough. Released by a thread that used it, or
   /// after every thread that used it has finished (nll, argmax and finish wait).

@@ -10,6 +10,10 @@
 
 namespace longrope::kernels {
 
+/// A product's first use on a GPU tries at least so many rows, or more that take no more bytes than this
+/// (kernels/cuda/gemm_probe.hpp).
+inline constexpr std::int64_t kProbeRows = 300, kProbeBytes = std::int64_t{8} << 20;
+
 /// What the scratch of a window's operations depends on.
 struct ScratchShape {
   std::int64_t tokens = 0;  ///< of the window
@@ -89,8 +93,13 @@ struct MemoryFormat {
     const AttentionShape& a = s.attention;
     const std::int64_t attention =
         fp8_attention ? cuda::fp8::Workspace({a.heads, a.kv_heads, a.head_dim, s.rows, s.tokens}).bytes : 0;
+    const std::int64_t outputs =
+        std::max({2 * s.intermediate * bytes_of(projection), a.qkv_cols() * bytes_of(projection), 4 * s.hidden,
+                  4 * std::min(round_up(s.vocabulary, 128), kLogitColumns)});
+    const std::int64_t probe_row = round_up(widest, column_multiple) * bytes_of(activation) + outputs;
+    const std::int64_t probe = std::max(kProbeBytes, kProbeRows * (probe_row + 4)) + outputs;
     return std::max({ids, rotation_chunk, padded + quantised + kProductWorkspace, padded + loss + kProductWorkspace,
-                     attention}) +
+                     attention, probe + kProductWorkspace}) +
            kPoolGranularity;
   }
 };

@@ -48,6 +48,7 @@ class CudaBackend final : public Backend {
   DType projection_dtype() const override { return DType::bf16; }
   std::int64_t preferred_chunk_tokens() const override { return kCudaChunkTokens; }
   bool rows_independent() const override { return false; }
+  bool rows_joinable() const override { return gemm_.rows_independent(); }
 
   DeviceMemory allocate(std::int64_t bytes) const override { return device_.allocate(bytes); }
   void finish() const override { device_.finish("finish"); }

@@ -49,6 +49,8 @@ CublasLt load() {
   find(library, "cublasLtGetStatusString", lt.status_string);
   find(library, "cublasLtMatmul", lt.matmul);
   find(library, "cublasLtMatmulAlgoGetHeuristic", lt.heuristic);
+  find(library, "cublasLtMatmulAlgoCheck", lt.algorithm_check);
+  find(library, "cublasLtMatmulAlgoConfigGetAttribute", lt.algorithm_get);
   find(library, "cublasLtMatmulDescCreate", lt.desc_create);
   find(library, "cublasLtMatmulDescDestroy", lt.desc_destroy);
   find(library, "cublasLtMatmulDescSetAttribute", lt.desc_set);

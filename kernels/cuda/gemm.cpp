@@ -1,25 +1,24 @@
 #include "kernels/cuda/gemm.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
+#include "kernels/cuda/gemm_choice.hpp"
+#include "kernels/cuda/gemm_probe.hpp"
 #include "kernels/error.hpp"
+#include "kernels/memory_format.hpp"
 
 namespace longrope::kernels::cuda {
 namespace {
 
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;
+constexpr int kMostAlgorithms = 16;  // of the library's ranking, to choose among
 
 // Names of cuBLAS 12.9; their values, so that older toolkits compile this (their library then refuses the setting).
 constexpr auto kScaleModeA = static_cast<cublasLtMatmulDescAttributes_t>(31);
 constexpr auto kScaleModeB = static_cast<cublasLtMatmulDescAttributes_t>(32);
 constexpr std::int32_t kScalePerRow = 3;  // CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F
-
-/// The largest power of two up to 256 that divides the address: what the algorithm may assume.
-std::uint32_t alignment(const void* pointer) {
-  const auto address = reinterpret_cast<std::uintptr_t>(pointer) | 256U;
-  return static_cast<std::uint32_t>(address & (~address + 1U));
-}
 
 cudaDataType_t data_type(DType dtype) { return dtype == DType::f32 ? CUDA_R_32F : CUDA_R_16BF; }
 
@@ -83,65 +82,150 @@ Gemm::~Gemm() {
   if (cudaSetDevice(device_.id()) == cudaSuccess) lt_.destroy(handle_);
 }
 
-Gemm::Algorithm Gemm::choose(const GemmCall& call, const Descriptors& descriptors) const {
-  const std::array<std::uint32_t, 3> alignments{alignment(call.weight), alignment(call.x), alignment(call.y)};
-  const Key key{call.rows,
-                call.in,
-                call.out,
-                call.y_stride,
-                call.fp8(),
-                call.accumulate,
-                call.bias != nullptr,
-                static_cast<std::int64_t>(call.y_dtype),
-                alignments[0],
-                alignments[1],
-                alignments[2]};
-  const std::lock_guard lock(mutex_);
-  const auto known = chosen_.find(key);
-  if (known != chosen_.end()) return known->second;
+Gemm::Key Gemm::key_of(const GemmCall& call) {
+  const std::int64_t x_pitch = call.in * (call.fp8() ? 1 : bytes_of(DType::bf16));
+  return {call.in,
+          call.out,
+          call.y_stride,
+          call.fp8(),
+          call.accumulate,
+          call.bias != nullptr,
+          static_cast<std::int64_t>(call.y_dtype),
+          row_alignment(call.weight, 0),
+          row_alignment(call.x, x_pitch),
+          row_alignment(call.y, call.y_stride * bytes_of(call.y_dtype))};
+}
 
+/// The library's first choices for a call; empty where it has none.
+std::vector<cublasLtMatmulHeuristicResult_t> Gemm::ranking(const GemmCall& call, std::uint32_t reduction_schemes,
+                                                           int most) const {
+  const Descriptors descriptors(lt_, call);
+  const Key key = key_of(call);
   cublasLtMatmulPreference_t preference = nullptr;
   lt_.check(lt_.preference_create(&preference), "gemm");
+  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
   const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-    return lt_.preference_set(preference, attribute, &value, sizeof(value));
+    if (status == CUBLAS_STATUS_SUCCESS) status = lt_.preference_set(preference, attribute, &value, sizeof(value));
   };
-  cublasStatus_t status = set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
-  if (status == CUBLAS_STATUS_SUCCESS) status = set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignments[0]);
-  if (status == CUBLAS_STATUS_SUCCESS) status = set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignments[1]);
-  if (status == CUBLAS_STATUS_SUCCESS) status = set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignments[2]);
-  if (status == CUBLAS_STATUS_SUCCESS) status = set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignments[2]);
-  cublasLtMatmulHeuristicResult_t result{};
+  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{kWorkspaceBytes});
+  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reduction_schemes);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<std::uint32_t>(key[7]));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<std::uint32_t>(key[8]));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<std::uint32_t>(key[9]));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<std::uint32_t>(key[9]));
+  std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<std::size_t>(most));
   int found = 0;
   if (status == CUBLAS_STATUS_SUCCESS) {
     status = lt_.heuristic(handle_, descriptors.operation, descriptors.a, descriptors.b, descriptors.d, descriptors.d,
-                           preference, 1, &result, &found);
+                           preference, most, results.data(), &found);
   }
   lt_.preference_destroy(preference);
-  if (status != CUBLAS_STATUS_SUCCESS || found == 0) {
-    throw RuntimeError("[gemm] cuBLASLt must know the product of " + std::to_string(call.rows) + " x " +
-                       std::to_string(call.in) + " by " + std::to_string(call.in) + " x " + std::to_string(call.out) +
-                       (call.fp8() ? " in fp8" : " in bf16") + " but got " +
-                       (found == 0 && status == CUBLAS_STATUS_SUCCESS ? "no algorithm" : lt_.status_string(status)) +
-                       " (cuBLASLt " + std::to_string(lt_.version()) + ")");
+  results.resize(status == CUBLAS_STATUS_SUCCESS ? static_cast<std::size_t>(found) : 0);
+  std::erase_if(results, [](const auto& result) { return result.state != CUBLAS_STATUS_SUCCESS; });
+  return results;
+}
+
+/// Whether the library can run the algorithm on these rows; if so, with what workspace.
+bool Gemm::check(const Descriptors& descriptors, const cublasLtMatmulAlgo_t& algorithm, Algorithm& checked) const {
+  cublasLtMatmulHeuristicResult_t result{};
+  const cublasStatus_t status = lt_.algorithm_check(handle_, descriptors.operation, descriptors.a, descriptors.b,
+                                                    descriptors.d, descriptors.d, &algorithm, &result);
+  if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kWorkspaceBytes) return false;
+  checked = {algorithm, static_cast<std::int64_t>(result.workspaceSize)};
+  return true;
+}
+
+/// The one algorithm of a shape, chosen at its first use; empty where the library knows none. Under the mutex.
+const std::optional<cublasLtMatmulAlgo_t>& Gemm::shape_algorithm(const Key& key, const GemmCall& call) const {
+  const auto known = shapes_.find(key);
+  if (known != shapes_.end()) return known->second;
+  GemmCall chunk = call;
+  chunk.rows = kCudaChunkTokens;
+  auto results = ranking(chunk, CUBLASLT_REDUCTION_SCHEME_NONE, kMostAlgorithms);
+  if (results.empty()) results = ranking(chunk, CUBLASLT_REDUCTION_SCHEME_MASK, kMostAlgorithms);
+  std::vector<GemmCandidate> candidates;
+  for (const auto& result : results) {
+    GemmCandidate candidate;
+    std::size_t written = 0;
+    lt_.check(lt_.algorithm_get(&result.algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &candidate.split_k,
+                                sizeof(candidate.split_k), &written),
+              "gemm");
+    lt_.check(lt_.algorithm_get(&result.algo, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &candidate.reduction_scheme,
+                                sizeof(candidate.reduction_scheme), &written),
+              "gemm");
+    candidates.push_back(candidate);
   }
-  const Algorithm algorithm{result.algo, static_cast<std::int64_t>(result.workspaceSize)};
-  chosen_.emplace(key, algorithm);
-  return algorithm;
+  const auto accepts = [&](std::size_t i) {
+    for (const std::int64_t rows : {std::int64_t{1}, std::int64_t{77}, kCudaChunkTokens}) {
+      GemmCall some = call;
+      some.rows = rows;
+      Algorithm unused;
+      if (!check(Descriptors(lt_, some), results[i].algo, unused)) return false;
+    }
+    return true;
+  };
+  const auto agree = [&](std::size_t i) {
+    return rows_agree(device_, call, [&](const GemmCall& part) {
+      const Descriptors descriptors(lt_, part);
+      Algorithm checked;
+      return check(descriptors, results[i].algo, checked) &&
+             enqueue(part, descriptors, checked) == CUBLAS_STATUS_SUCCESS;
+    });
+  };
+  const std::optional<GemmChoice> choice = choose_gemm(candidates, accepts, agree);
+  std::optional<cublasLtMatmulAlgo_t>& chosen = shapes_[key];
+  if (!choice) return chosen;
+  if (!choice->rows_independent) rows_independent_ = false;
+  chosen = results[choice->index].algo;
+  return chosen;
+}
+
+Gemm::Algorithm Gemm::algorithm_for(const GemmCall& call, const Descriptors& descriptors) const {
+  const Key key = key_of(call);
+  const std::lock_guard lock(mutex_);
+  const auto known = by_rows_.find({key, call.rows});
+  if (known != by_rows_.end()) return known->second;
+  Algorithm chosen;
+  const std::optional<cublasLtMatmulAlgo_t>& algorithm = shape_algorithm(key, call);
+  if (!algorithm || !check(descriptors, *algorithm, chosen)) {  // what is best for these rows alone
+    rows_independent_ = false;
+    const auto results = ranking(call, CUBLASLT_REDUCTION_SCHEME_MASK, 1);
+    if (results.empty()) refuse(call);
+    chosen = {results.front().algo, static_cast<std::int64_t>(results.front().workspaceSize)};
+  }
+  by_rows_.emplace(std::pair(key, call.rows), chosen);
+  return chosen;
+}
+
+void Gemm::refuse(const GemmCall& call) const {
+  throw RuntimeError("[gemm] cuBLASLt must know the product of " + std::to_string(call.rows) + " x " +
+                     std::to_string(call.in) + " by " + std::to_string(call.in) + " x " + std::to_string(call.out) +
+                     (call.fp8() ? " in fp8" : " in bf16") + " but got no algorithm (cuBLASLt " +
+                     std::to_string(lt_.version()) + ")");
+}
+
+cublasStatus_t Gemm::enqueue(const GemmCall& call, const Descriptors& descriptors, const Algorithm& chosen) const {
+  DeviceMemory workspace;
+  if (chosen.workspace_bytes > 0) workspace = device_.allocate(chosen.workspace_bytes);
+  const float alpha = 1.0F;
+  const float beta = call.accumulate ? 1.0F : 0.0F;
+  return lt_.matmul(handle_, descriptors.operation, &alpha, call.weight, descriptors.a, call.x, descriptors.b, &beta,
+                    call.y, descriptors.d, call.y, descriptors.d, &chosen.algorithm, workspace.get(),
+                    static_cast<std::size_t>(chosen.workspace_bytes), stream());
 }
 
 void Gemm::run(const GemmCall& call) const {
   if (call.rows == 0 || call.out == 0) return;
   device_.use();
   const Descriptors descriptors(lt_, call);
-  const Algorithm chosen = choose(call, descriptors);
-  DeviceMemory workspace;
-  if (chosen.workspace_bytes > 0) workspace = device_.allocate(chosen.workspace_bytes);
-  const float alpha = 1.0F;
-  const float beta = call.accumulate ? 1.0F : 0.0F;
-  lt_.check(lt_.matmul(handle_, descriptors.operation, &alpha, call.weight, descriptors.a, call.x, descriptors.b, &beta,
-                       call.y, descriptors.d, call.y, descriptors.d, &chosen.algorithm, workspace.get(),
-                       static_cast<std::size_t>(chosen.workspace_bytes), stream()),
-            "gemm");
+  lt_.check(enqueue(call, descriptors, algorithm_for(call, descriptors)), "gemm");
+}
+
+void Gemm::prepare(const GemmCall& call) const {
+  if (call.out == 0) return;
+  device_.use();
+  const std::lock_guard lock(mutex_);
+  shape_algorithm(key_of(call), call);
 }
 
 }  // namespace longrope::kernels::cuda

@@ -96,6 +96,11 @@ struct ChoiceTile {
 };
 void launch_largest_logits(const ChoiceTile& tile, cudaStream_t stream);
 
+/// *differs = 1 if a row of the matrix is not `expected` to the bit, else it is left alone. row_bytes, a multiple of 2:
+/// of each row and of expected.
+void launch_find_other_rows(const void* matrix, std::int64_t pitch_bytes, std::int64_t rows, const void* expected,
+                            std::int64_t row_bytes, std::int32_t* differs, cudaStream_t stream);
+
 /// What a row's softmax normaliser takes from a tile of logits: sum of exp(logit - max), NaN if one was not finite.
 struct LogitPartial {
   float max;

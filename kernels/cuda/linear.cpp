@@ -34,12 +34,29 @@ CudaLinear::CudaLinear(const Context& context, ConstMatrix weight, std::span<con
   weight_ = context.uploader.matrix(weight, DType::bf16, padded_in_);
   bias_f32_ = context.uploader.vector(bias, DType::f32);
   bias_bf16_ = context.uploader.vector(bias, DType::bf16);
-  if (!fp8 || in_ % kFp8Multiple != 0 || out_ % kFp8Multiple != 0) return;
-  const DeviceMemory quantized = context.device.allocate(out_ * in_);
-  scales_ = context.device.allocate(out_ * bytes_of(DType::f32));
-  launch_quantize_rows(weight_.get(), out_, in_, quantized.get(), as<float>(scales_), stream());
-  context.device.finish("linear");
-  weight_ = quantized;
+  if (fp8 && in_ % kFp8Multiple == 0 && out_ % kFp8Multiple == 0) {
+    const DeviceMemory quantized = context.device.allocate(out_ * in_);
+    scales_ = context.device.allocate(out_ * bytes_of(DType::f32));
+    launch_quantize_rows(weight_.get(), out_, in_, quantized.get(), as<float>(scales_), stream());
+    context.device.finish("linear");
+    weight_ = quantized;
+  }
+  // What a model does with projections; here, so that it is known before the first window whether rows may be joined.
+  context.gemm.prepare(product(DType::bf16, false));
+  context.gemm.prepare(product(DType::f32, true));
+}
+
+GemmCall CudaLinear::product(DType y_dtype, bool accumulate) const {
+  GemmCall call;
+  call.weight = weight_.get();
+  call.weight_scales = call.x_scales = as<const float>(scales_);
+  call.bias = bias_dtype(fp8(), y_dtype) == DType::f32 ? bias_f32_.get() : bias_bf16_.get();
+  call.y_dtype = y_dtype;
+  call.in = fp8() ? in_ : padded_in_;
+  call.out = out_;
+  call.y_stride = out_;
+  call.accumulate = accumulate;
+  return call;
 }
 
 void CudaLinear::apply(const Context& context, ConstMatrix x, Matrix y, bool accumulate) const {
@@ -48,19 +65,12 @@ void CudaLinear::apply(const Context& context, ConstMatrix x, Matrix y, bool acc
           "y must be f32, or bf16 without accumulation", static_cast<std::int64_t>(y.dtype));
   require_matrix(y, "linear", "y", x.rows, out_, y.dtype);
   context.device.use();
-  GemmCall call;
-  call.weight = weight_.get();
+  GemmCall call = product(y.dtype, accumulate);
   call.y = y.data;
-  call.y_dtype = y.dtype;
   call.rows = x.rows;
-  call.out = out_;
-  call.y_stride = out_;
-  call.accumulate = accumulate;
-  call.bias = bias_dtype(fp8(), y.dtype) == DType::f32 ? bias_f32_.get() : bias_bf16_.get();
   if (!fp8()) {
     const PaddedRows rows(context.device, x, padded_in_);
     call.x = rows.data;
-    call.in = padded_in_;
     context.gemm.run(call);
     return;
   }
@@ -68,8 +78,6 @@ void CudaLinear::apply(const Context& context, ConstMatrix x, Matrix y, bool acc
   const DeviceMemory scales = context.device.allocate(x.rows * bytes_of(DType::f32));
   launch_quantize_rows(x.data, x.rows, in_, quantized.get(), as<float>(scales), stream());
   call.x = quantized.get();
-  call.in = in_;
-  call.weight_scales = as<const float>(scales_);
   call.x_scales = as<const float>(scales);
   context.gemm.run(call);
 }

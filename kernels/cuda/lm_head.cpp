@@ -13,6 +13,9 @@ CudaLmHead::CudaLmHead(const Context& context, ConstMatrix weight)
   require(vocabulary_ > 0 && hidden_ > 0, "lm_head", "the vocabulary must not be empty", vocabulary_);
   require_matrix(weight, "lm_head", "weight", vocabulary_, hidden_, weight.dtype);
   weight_ = context.uploader.matrix(weight, DType::bf16, padded_hidden_);
+  const LossProblem any{.rows = 1, .columns = padded_hidden_, .vocabulary = vocabulary_};
+  if (loss_for(any).run != loss_tiles) return;  // the fused kernel sums each row in an order of its own
+  prepare_logit_tiles(context, {nullptr, weight_.get(), 0, padded_hidden_, vocabulary_});
 }
 
 void CudaLmHead::nll(const Context& context, ConstMatrix x, std::span<const std::int32_t> targets,
@@ -37,11 +40,7 @@ void CudaLmHead::nll(const Context& context, ConstMatrix x, std::span<const std:
                             .rows = rows,
                             .columns = padded_hidden_,
                             .vocabulary = vocabulary_};
-  for (const LossImplementation& implementation : loss_implementations()) {
-    if (!implementation.supports(problem)) continue;
-    implementation.run(context, problem);
-    break;
-  }
+  loss_for(problem).run(context, problem);
   check(cudaMemcpyAsync(nll_nats.data(), values.get(), nll_nats.size_bytes(), cudaMemcpyDeviceToHost, stream()), "nll");
   device.finish("nll");
 }

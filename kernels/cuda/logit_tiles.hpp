@@ -33,6 +33,9 @@ struct LogitBlock {
 void for_each_logit_tile(const Context& context, const LogitProblem& problem,
                          const std::function<void(const LogitBlock&)>& visit);
 
+/// Chooses the products' algorithms now (Gemm::prepare); x and rows do not matter.
+void prepare_logit_tiles(const Context& context, const LogitProblem& problem);
+
 /// Most rows of a tile.
 inline constexpr std::int64_t kLogitRows = 8192;
 

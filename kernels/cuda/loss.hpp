@@ -29,7 +29,9 @@ bool loss_hopper_supports(const LossProblem& problem);  ///< wgmma and TMA, sm_9
 bool loss_tiles_supports(const LossProblem& problem);   ///< any device
 
 /// Enqueues the problem on the calling thread's stream. Precondition: the matching _supports is true. Throws
-/// RuntimeError. Deterministic: same bits run to run on one device.
+/// RuntimeError. Deterministic: same bits run to run on one device, and those of a row do not depend on the other rows:
+/// a tile's products are summed in their order over the columns wherever the row stands in it, and tiles in theirs; in
+/// loss_tiles as far as Gemm's are.
 void loss_hopper(const Context& context, const LossProblem& problem);  ///< logits stay in registers
 void loss_tiles(const Context& context, const LossProblem& problem);   ///< a tile of logits at a time, through cuBLASLt
 
@@ -41,5 +43,8 @@ struct LossImplementation {
 
 /// All implementations, the preferred one first; the last one supports every problem.
 std::span<const LossImplementation> loss_implementations();
+
+/// The first of them that supports the problem; its rows do not matter for that.
+const LossImplementation& loss_for(const LossProblem& problem);
 
 }  // namespace longrope::kernels::cuda

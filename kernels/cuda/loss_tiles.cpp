@@ -15,6 +15,10 @@ constexpr std::array kImplementations{LossImplementation{"hopper", loss_hopper_s
 
 std::span<const LossImplementation> loss_implementations() { return kImplementations; }
 
+const LossImplementation& loss_for(const LossProblem& problem) {
+  return *std::ranges::find_if(kImplementations, [&](const auto& loss) { return loss.supports(problem); });
+}
+
 bool loss_tiles_supports(const LossProblem&) { return true; }
 
 void loss_tiles(const Context& context, const LossProblem& problem) {

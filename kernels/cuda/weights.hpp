@@ -62,6 +62,9 @@ class CudaLinear final : public Linear {
   void apply(const Context& context, ConstMatrix x, Matrix y, bool accumulate) const;
 
  private:
+  /// Without x, y and rows.
+  GemmCall product(DType y_dtype, bool accumulate) const;
+
   std::int64_t in_;
   std::int64_t out_;
   std::int64_t padded_in_;
