@@ -19,6 +19,40 @@ double product_seconds(const Backend& backend, std::int64_t rows, std::int64_t i
   return median_seconds([&] { backend.linear(*linear, x.matrix(), y.matrix(), accumulate); });
 }
 
+/// The four projections of a layer of a small model, as a 2048-token window has them alone and four have them joined.
+void bench_small_layers(Table& table, const Anchors& anchors) {
+  const auto backend = make_cuda_backend(Precision::bf16);
+  for (const std::int64_t width : {256, 512}) {
+    const std::int64_t mlp = width * 5 / 2;
+    const auto pack = [&](std::int64_t out, std::int64_t in) {
+      const auto weight = random_bf16(out * in, 1.0 / std::sqrt(static_cast<double>(in)));
+      return backend->pack_linear({weight.data(), DType::bf16, out, in}, {});
+    };
+    for (const std::int64_t windows : {1, 4}) {
+      const std::string name = "gemm bf16 a layer of width " + std::to_string(width) + ", 2047 rows x " +
+                               std::to_string(windows) + (windows == 1 ? " alone" : " joined");
+      if (!table.wanted(name)) continue;
+      table.attempt(name, [&] {
+        const std::int64_t rows = windows * 2047;
+        const auto qkv = pack(2 * width, width), output = pack(width, width);
+        const auto gate_up = pack(2 * mlp, width), down = pack(width, mlp);
+        const Random x(*backend, rows, width, DType::bf16), gated(*backend, rows, mlp, DType::bf16);
+        const Random wide(*backend, rows, 2 * mlp, DType::bf16), heads(*backend, rows, 2 * width, DType::bf16);
+        const Random hidden(*backend, rows, width, DType::f32);
+        const double seconds = median_seconds([&] {
+          backend->linear(*qkv, x.matrix(), heads.matrix(), false);
+          backend->linear(*output, x.matrix(), hidden.matrix(), true);
+          backend->linear(*gate_up, x.matrix(), wide.matrix(), false);
+          backend->linear(*down, gated.matrix(), hidden.matrix(), true);
+        });
+        const auto weights = static_cast<double>(3 * width * width + 3 * width * mlp);
+        table.add(name, seconds, 2.0 * static_cast<double>(rows) * weights, "TFLOP/s", 1e12, anchors.gemm_flops,
+                  "gemm bf16 8192^3");
+      });
+    }
+  }
+}
+
 }  // namespace
 
 void bench_gemm(Table& table, Anchors& anchors) {
@@ -53,6 +87,7 @@ void bench_gemm(Table& table, Anchors& anchors) {
       });
     }
   }
+  bench_small_layers(table, anchors);
 }
 
 void bench_nll(Table& table, const Anchors& anchors) {

@@ -1,7 +1,9 @@
 // The fused LM head and cross-entropy.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "kernels/backend.hpp"
 #include "kernels/check/device_data.hpp"
@@ -36,8 +38,12 @@ struct Problem {
     return nll;
   }
 
-  /// By one implementation, on operands between guard zones.
+  /// By one implementation, on operands between guard zones; all rows, or those from `first` on.
   Doubles run(const cuda::LossImplementation& implementation, Result& result) const {
+    return run(implementation, result, 0, rows);
+  }
+  Doubles run(const cuda::LossImplementation& implementation, Result& result, std::int64_t first,
+              std::int64_t count) const {
     const cuda::Device device(0);
     const cuda::Uploader uploader(device);
     const cuda::Gemm gemm(device);
@@ -46,18 +52,18 @@ struct Problem {
     std::vector<float> words(targets.size());
     std::memcpy(words.data(), targets.data(), targets.size() * sizeof(float));
     const DeviceData ids(rows, 1, DType::f32, words);
-    const DeviceData out(rows, 2, DType::f32);  // doubles
-    implementation.run({device, uploader, gemm}, {.x = input.data(),
+    const DeviceData out(count, 2, DType::f32);  // doubles
+    implementation.run({device, uploader, gemm}, {.x = input.matrix().row_range(first, count).data,
                                                   .weight = weights.data(),
-                                                  .targets = static_cast<const std::int32_t*>(ids.data()),
+                                                  .targets = static_cast<const std::int32_t*>(ids.data()) + first,
                                                   .nll = static_cast<double*>(out.data()),
-                                                  .rows = rows,
+                                                  .rows = count,
                                                   .columns = hidden,
                                                   .vocabulary = vocabulary});
     device.finish("check");
     result.expect(out.guards_intact(), "neighbours");
     const auto bytes = out.bits();
-    Doubles nll(static_cast<std::size_t>(rows));
+    Doubles nll(static_cast<std::size_t>(count));
     std::memcpy(nll.data(), bytes.data(), bytes.size());
     return nll;
   }
@@ -98,6 +104,20 @@ void check_problem(const Backend& backend, std::int64_t rows, std::int64_t hidde
   for (const double value : all) written = written && std::isfinite(value) && value >= 0.0;
   result.expect(written, "every row is written, " + what);
   result.expect(run() == all, "the same bits again, " + what);
+}
+
+/// A row's loss is to the bit the one it has among others: rows of several sequences share a call.
+void check_rows_alone(const Backend& backend, std::int64_t rows, std::int64_t hidden, std::int64_t vocabulary,
+                      Result& result, const cuda::LossImplementation& implementation) {
+  const Problem problem(backend, rows, hidden, vocabulary);
+  const Doubles all = problem.run(implementation, result);
+  for (const auto& [first, count] :
+       {std::pair<std::int64_t, std::int64_t>{0, 1}, {rows - 1, 1}, {5, 77}, {rows / 4, rows / 2}, {1, rows - 1}}) {
+    const Doubles part = problem.run(implementation, result, first, count);
+    result.expect(std::equal(part.begin(), part.end(), all.begin() + first),
+                  std::to_string(count) + " rows from " + std::to_string(first) + " of " + std::to_string(rows) +
+                      ", vocabulary " + std::to_string(vocabulary));
+  }
 }
 
 void check_not_finite(const Backend& backend, Result& result,
@@ -160,6 +180,11 @@ void check_nll(Harness& harness) {
     harness.group(name + ", many tiles", [&](Result& r) {
       check_problem(*backend, 8200, 64, 300, r, &implementation);
       check_problem(*backend, 2500, 256, 32001, r, &implementation);
+    });
+    harness.group(name + ", rows alone", [&](Result& r) {
+      check_rows_alone(*backend, 2500, 64, 1500, r, implementation);
+      check_rows_alone(*backend, 600, 256, 32001, r, implementation);
+      check_rows_alone(*backend, 8300, 128, 300, r, implementation);
     });
     harness.group(name + ", not finite", [&](Result& r) { check_not_finite(*backend, r, &implementation); });
   }

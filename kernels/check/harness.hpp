@@ -86,6 +86,7 @@ std::vector<std::int32_t> random_ids(std::int64_t n, std::int64_t vocabulary);
 // The groups, one file each.
 void check_elementwise(Harness& harness);
 void check_linear(Harness& harness);
+void check_rows(Harness& harness);
 void check_rotation(Harness& harness);
 void check_attention(Harness& harness);
 void check_attention_fp8(Harness& harness);

@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
     try {
       check::check_elementwise(harness);
       check::check_linear(harness);
+      check::check_rows(harness);
       check::check_rotation(harness);
       check::check_attention(harness);
       check::check_attention_fp8(harness);
