@@ -65,9 +65,16 @@ MemoryPlan make_plan(const ModelConfig& c, const kernels::MemoryFormat& format, 
 MemoryPlan joined(const MemoryPlan& alone, const ModelConfig& config, const kernels::MemoryFormat& format,
                   const MemoryPlanOptions& options) {
   for (std::int64_t sequences = options.preferred_sequences; sequences > 1; sequences /= 2) {
-    MemoryPlan plan =
-        make_plan(config, format, options, {options.preferred_chunk_tokens, alone.layout.hidden_on_host, sequences});
+    std::int64_t chunk = options.preferred_chunk_tokens;
+    if (options.joined_at_once) chunk = std::min(chunk, sequences * (options.window_tokens - 1));
+    MemoryPlan plan = make_plan(config, format, options, {chunk, alone.layout.hidden_on_host, sequences});
     plan.windows_at_once = alone.windows_at_once;
+    if (options.joined_at_once) {  // as many passes as hold as many windows, or as there is room for; but two
+      const std::int64_t least = std::min<std::int64_t>(2, alone.windows_at_once);
+      const std::int64_t passes = (alone.windows_at_once + plan.sequences - 1) / plan.sequences;
+      const std::int64_t room = (options.free_bytes / 2 - plan.weights_bytes - plan.fixed_bytes) / plan.window_bytes();
+      plan.windows_at_once = std::max(least, std::min(passes, room));
+    }
     if (plan.total_bytes() <= options.free_bytes / 2) return plan;
   }
   return alone;
@@ -173,6 +180,11 @@ std::int64_t windows_to_fill_gpu(const ModelConfig& c, std::int64_t window_token
   const double attention = static_cast<double>(c.heads * c.head_dim) * static_cast<double>(window_tokens);
   const double layer_flops = 2.0 * rows * (weights + attention);  // half of 2 * 2 * N * heads * head_dim per row
   return std::clamp(static_cast<std::int64_t>(std::ceil(kBusyFlops / layer_flops)), std::int64_t{1}, kMaxWindowsAtOnce);
+}
+
+std::int64_t sequences_to_fill_chunk(const ModelConfig& c, std::int64_t window_tokens, std::int64_t chunk_tokens) {
+  const std::int64_t fit = chunk_tokens / std::max<std::int64_t>(1, window_tokens - 1);
+  return fit > 1 && windows_to_fill_gpu(c, window_tokens, chunk_tokens) > 1 ? fit : 1;
 }
 
 std::int64_t host_free_bytes() {

@@ -12,8 +12,8 @@
 
 namespace longrope::model {
 
-/// How a window goes through the layers. Decides no result on the CPU; on a GPU the chunk's rows decide which algorithm
-/// multiplies, so the bits of a result belong to one chunk size.
+/// How a window goes through the layers. Decides no result on the CPU; on a GPU attention's bits belong to its chunks,
+/// so those of a result to how many positions of a window go at once: chunk_tokens / max_sequences, or all of fewer.
 struct WindowLayout {
   std::int64_t chunk_tokens = 0;  ///< rows at once, at least 1; a window shorter than that is one chunk
   bool hidden_on_host = false;    ///< the hidden state lives in host memory and is streamed through two device chunks
@@ -32,6 +32,7 @@ struct MemoryPlanOptions {
   std::int64_t preferred_chunk_tokens = 0;  ///< Backend::preferred_chunk_tokens
   std::int64_t preferred_windows_at_once = 1;
   std::int64_t preferred_sequences = 1;             ///< of one pass, see WindowLayout::max_sequences
+  bool joined_at_once = false;                      ///< windows of one pass count towards those at once, as on a GPU
   kernels::DType embedding = kernels::DType::bf16;  ///< as stored in the checkpoint
 };
 
@@ -64,8 +65,9 @@ struct MemoryPlan {
 
 /// The plan for one device. In this order: the preferred chunk with the hidden state on the device; half the chunk,
 /// down to 1024 rows; the hidden state on the host; smaller chunks again, down to 256 rows. Then as many sequences in
-/// a pass, and as many passes at once, as fit and are preferred. A Generator has no hidden state to put on the host,
-/// and takes one sequence. Throws InputError with what is needed and what there is if nothing fits.
+/// a pass, and as many passes at once, as fit and are preferred (of passes with joined_at_once: as hold as many
+/// windows, but two, so that one computes while the other's losses are fetched). A Generator has no hidden state to put
+/// on the host, and takes one sequence. Throws InputError with what is needed and what there is if nothing fits.
 MemoryPlan plan_memory(const ModelConfig& config, const kernels::MemoryFormat& format,
                        const MemoryPlanOptions& options);
 
@@ -74,8 +76,12 @@ std::int64_t weights_bytes(const ModelConfig& config, const kernels::MemoryForma
 
 /// How many windows of `window_tokens` keep a GPU busy: their chunks' layers must together be work of about a
 /// millisecond, so that launches and waits hide behind it. 1 for a big model, up to 32 for small ones, whose
-/// concurrency is then that of streams (one per thread); rows of several candidates are not gathered into one launch.
+/// concurrency is that of rows in the same launches (sequences_to_fill_chunk) and of streams, one per thread.
 std::int64_t windows_to_fill_gpu(const ModelConfig& config, std::int64_t window_tokens, std::int64_t chunk_tokens);
+
+/// How many windows of one length a GPU should take through the layers together, if there are as many to score: as many
+/// as fill a chunk, where one window has fewer rows and does not keep the GPU busy; else 1.
+std::int64_t sequences_to_fill_chunk(const ModelConfig& config, std::int64_t window_tokens, std::int64_t chunk_tokens);
 
 /// How many windows of one length the CPU should take through the layers together, if there are as many to score: 4
 /// where what tables share, the QKV projection of layer 0, is 1% of a window's work or more, and where a window alone

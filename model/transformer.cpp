@@ -46,15 +46,16 @@ bool any_scored(std::span<const Sequence> sequences, std::int64_t position, std:
 
 /// Sequences of equal length on their way through the layers, interleaved: a visit has `block` positions of each in
 /// turn, [sequence, position], the last visit fewer, so that all are at the same position and no visit has more rows
-/// than a chunk. Shapes: hidden [sequences * tokens, hidden]; the rest [visit, ...], reused. memory_plan.cpp counts the
-/// same buffers.
+/// than a chunk, for as many sequences as the layout has room for. Where attention's bits belong to its chunk, `block`
+/// is that of a full pass in every pass. Shapes: hidden [sequences * tokens, hidden]; the rest [visit, ...], reused.
+/// memory_plan.cpp counts the same buffers.
 struct Batch {
   Batch(const Backend& backend, const ModelConfig& c, const kernels::AttentionShape& shape, const WindowLayout& layout,
         std::span<const Sequence> all, std::int64_t inputs)
       : sequences(all),
         count(static_cast<std::int64_t>(all.size())),
         tokens(inputs),
-        block(positions_at_once(layout.chunk_tokens / count, count, inputs)),
+        block(positions_at_once(backend.rows_independent() ? count : layout.max_sequences, layout, inputs)),
         hidden(backend, count * tokens, c.hidden_size, count * block, layout.hidden_on_host),
         normed(backend, backend.activation_dtype(), count * block, c.hidden_size),
         qkv(backend, backend.projection_dtype(), count * block, shape.qkv_cols()),
@@ -90,7 +91,8 @@ struct Batch {
  private:
   /// How many positions of each of `count` sequences: all where they fit, else whole blocks of attention's queries that
   /// fill the CPU's products best.
-  static std::int64_t positions_at_once(std::int64_t fit, std::int64_t count, std::int64_t tokens) {
+  static std::int64_t positions_at_once(std::int64_t count, const WindowLayout& layout, std::int64_t tokens) {
+    const std::int64_t fit = layout.chunk_tokens / count;
     constexpr std::int64_t kQueries = 32;
     constexpr std::int64_t kProductRows = 256;
     if (fit >= tokens) return tokens;
@@ -119,6 +121,7 @@ struct Transformer::Impl : Decoder {
     parameters = files.parameters();
     weights_sha256 = files.sample_sha256();
     weights = load_weights(config, files, backend);
+    if (!backend.rows_joinable()) layout.max_sequences = 1;
     shape = {config.heads, config.kv_heads, config.head_dim, config.rope.rotary_dim};
   }
 

@@ -58,13 +58,14 @@ class Transformer {
   std::unique_ptr<kernels::RotationTable> rotation(const RopeTable& table, kernels::RotationPrecision precision,
                                                    std::int64_t tokens) const;
 
-  /// How many sequences of this length the layout has room for in one call of score.
+  /// How many sequences of this length the layout has room for in one call of score; 1 on a backend where a row's bits
+  /// depend on those that go with it (Backend::rows_joinable).
   std::int64_t sequences_at_once(std::int64_t tokens) const;
 
   /// NLL of each sequence's targets, each given all tokens before it. Sequences of equal length; their rows go through
   /// the same products, and those whose ids are the same memory share what comes before the first rotation (embedding,
-  /// norm and QKV of layer 0). On the CPU a sequence's bits do not depend on the others. Thread-safe. Throws InputError
-  /// for lengths that differ and for what Sequence rules out, ids apart.
+  /// norm and QKV of layer 0). A sequence's bits do not depend on the others, nor on how many there are. Thread-safe.
+  /// Throws InputError for lengths that differ and for what Sequence rules out, ids apart.
   std::vector<NllSum> score(std::span<const Sequence> sequences) const;
   /// The same target by target: [sequences][scored targets], nats; not finite where the logits are not.
   std::vector<std::vector<double>> token_nll(std::span<const Sequence> sequences) const;

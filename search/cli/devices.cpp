@@ -114,6 +114,9 @@ model::MemoryPlan plan_windows(const PlannedDevice& device, const DeviceOptions&
   if (device.cuda) {
     plan.host_free_bytes = device.host_free_bytes;
     plan.preferred_windows_at_once = model::windows_to_fill_gpu(config, window_tokens, chunk_tokens);
+    plan.joined_at_once = true;
+    plan.preferred_sequences =
+        std::min(options.tasks, model::sequences_to_fill_chunk(config, window_tokens, chunk_tokens));
     return model::plan_memory(config, kernels::cuda_memory_format(precision, parse_attention(options.attention)), plan);
   }
   plan.preferred_windows_at_once = options.threads;
@@ -199,6 +202,12 @@ std::unique_ptr<search::DeviceLanes> load_lanes(const Devices& devices, const De
                 std::make_shared<model::Transformer>(config, files, *p.device->backend, p.plan.layout),
                 p.plan.windows_at_once, p.device->number >= 0};
   });
+  for (std::size_t i = 0; options.verbose && i < planned.size(); ++i) {
+    if (planned[i].plan.sequences > 1 && lanes[i].transformer->sequences_at_once(window_tokens) == 1) {
+      say(fmt::format("[devices] {}: windows go alone, for in its products a row's bits depend on the others",
+                      lanes[i].name));
+    }
+  }
   return std::make_unique<search::DeviceLanes>(std::move(lanes),
                                                [](const std::string& line) { say("warning: " + line); });
 }

@@ -27,6 +27,7 @@ class Fixture {
 
   Transformer transformer(const WindowLayout& layout) const { return {config_, *files_, backend_, layout}; }
   const tests::WrappingBackend& backend() const { return backend_; }
+  tests::WrappingBackend& backend() { return backend_; }
   const ModelConfig& config() const { return config_; }
   std::vector<std::int32_t> ids(std::int64_t tokens, std::uint64_t seed) const {
     return tests::random_ids(tokens, shape_.vocabulary, seed);
@@ -129,6 +130,56 @@ TEST_CASE("The last layer does nothing more for rows that nobody reads", "[joine
   CHECK(rows(65) == layers * 256 - 64);
   CHECK(rows(130) == layers * 256 - 128);
   CHECK(rows(256) == layers * 256 - 192);
+}
+
+TEST_CASE("Attention's chunks are those of a full pass where its bits belong to them", "[joined]") {
+  using Chunks = std::vector<std::pair<std::int64_t, std::int64_t>>;
+  Fixture f(Precision::f32);
+  for (const bool dependent : {false, true}) {
+    if (dependent) f.backend().make_rows_dependent();
+    bool constant = true;
+    for (const auto& [layout, tokens] : {std::pair{WindowLayout{1024, false, 4}, 700},
+                                         {WindowLayout{300, false, 3}, 257},
+                                         {WindowLayout{300, true, 3}, 98},
+                                         {WindowLayout{7, false, 4}, 14}}) {
+      const Transformer transformer = f.transformer(layout);
+      const auto rotations = f.rotations(transformer, 1, tokens);
+      std::vector<std::vector<std::int32_t>> texts;
+      std::vector<Sequence> sequences;
+      for (std::int64_t n = 0; n < layout.max_sequences; ++n) texts.push_back(f.ids(tokens, 1 + n));
+      for (const auto& text : texts) sequences.push_back({text, 1, rotations[0].get()});
+      f.backend().take_attention_chunks();
+      transformer.score(sequences);
+      const auto full = f.backend().take_attention_chunks();
+      REQUIRE(full.size() == sequences.size());
+      const Chunks expected = full.begin()->second;
+      std::int64_t position = 0;
+      for (const auto& [rows, first] :
+           Chunks(expected.begin(), expected.begin() + std::ssize(expected) / f.config().layers)) {
+        CHECK(first == position);
+        CHECK(rows * layout.max_sequences <= layout.chunk_tokens + layout.max_sequences);
+        position += rows;
+      }
+      CHECK(position == tokens - 1);
+      for (std::size_t count = 1; count <= sequences.size(); ++count) {
+        transformer.score(std::span(sequences).first(count));
+        for (const auto& [kv, chunks] : f.backend().take_attention_chunks()) {
+          CAPTURE(layout.chunk_tokens, tokens, count);
+          if (dependent) CHECK(chunks == expected);
+          constant = constant && chunks == expected;
+        }
+      }
+    }
+    CHECK(constant == dependent);  // the CPU fills its products instead
+  }
+}
+
+TEST_CASE("Where products' rows depend on one another sequences go alone", "[joined]") {
+  Fixture f(Precision::f32);
+  f.backend().make_rows_dependent();
+  CHECK(f.transformer({1024, false, 8}).sequences_at_once(100) == 10);
+  f.backend().make_rows_dependent(false);
+  CHECK(f.transformer({1024, false, 8}).sequences_at_once(100) == 1);
 }
 
 TEST_CASE("How many sequences a layout has room for", "[joined]") {

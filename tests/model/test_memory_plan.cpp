@@ -311,6 +311,65 @@ TEST_CASE("Windows go together where that saves work and memory is there", "[mem
   CHECK(2 * fewer.total_bytes() <= options.free_bytes);
 }
 
+TEST_CASE("On a GPU windows of a small model fill a chunk, with fewer passes at once", "[memory]") {
+  ModelConfig small = llama3_8b();
+  small.hidden_size = 256;
+  small.intermediate_size = 640;
+  small.layers = 4;
+  small.heads = 4;
+  small.kv_heads = 2;
+  small.head_dim = 64;
+  small.vocabulary = 1024;
+  CHECK(sequences_to_fill_chunk(small, 2048, 8192) == 4);
+  CHECK(sequences_to_fill_chunk(small, 257, 8192) == 32);
+  CHECK(sequences_to_fill_chunk(small, 4097, 8192) == 2);
+  CHECK(sequences_to_fill_chunk(small, 4098, 8192) == 1);  // two do not fit
+  CHECK(sequences_to_fill_chunk(small, 131072, 8192) == 1);
+  CHECK(sequences_to_fill_chunk(llama3_8b(), 4096, 8192) == 1);  // busy with one
+  CHECK(sequences_to_fill_chunk(llama3_8b(), 513, 8192) == 16);
+
+  const auto planned = [&](const ModelConfig& config, const MemoryPlanOptions& options) {
+    return plan_memory(config, kernels::cuda_memory_format(Precision::bf16), options);
+  };
+  MemoryPlanOptions options = on_gpu(2048, 100 * kGiga);
+  options.preferred_windows_at_once = 32;
+  options.joined_at_once = true;
+  const MemoryPlan alone = planned(small, options);
+  CHECK(alone.sequences == 1);
+  CHECK(alone.windows_at_once == 32);
+  CHECK(alone.layout.chunk_tokens == 2047);
+  options.preferred_sequences = 4;
+  const MemoryPlan joined = planned(small, options);
+  CHECK(joined.sequences == 4);
+  CHECK(joined.layout.max_sequences == 4);
+  CHECK(joined.layout.chunk_tokens == 4 * 2047);
+  CHECK(joined.windows_at_once == 8);
+  CHECK(joined.hidden_bytes == 4 * alone.hidden_bytes);
+  CHECK(joined.kv_bytes == 4 * alone.kv_bytes);
+  CHECK(joined.workspace_bytes == 4 * alone.workspace_bytes);
+  CHECK_THAT(joined.describe(), ContainsSubstring("4 such windows in a pass, 8 passes at once"));
+
+  options.preferred_sequences = 3;  // as many as there are to score
+  CHECK(planned(small, options).sequences == 3);
+  CHECK(planned(small, options).windows_at_once == 11);
+  options.preferred_sequences = 4;
+
+  options.preferred_windows_at_once = 3;  // less than a pass holds: still one computes while one is fetched
+  CHECK(planned(small, options).windows_at_once == 2);
+  options.preferred_windows_at_once = 1;
+  CHECK(planned(small, options).windows_at_once == 1);
+  options.preferred_windows_at_once = 32;
+  options.free_bytes = 2 * joined.total_bytes() - 1;  // half of it is not enough: fewer passes
+  const MemoryPlan fewer = planned(small, options);
+  CHECK(fewer.sequences == 4);
+  CHECK(fewer.windows_at_once == 7);
+  options.free_bytes = 2 * (joined.weights_bytes + joined.fixed_bytes + 2 * joined.window_bytes()) - 2;
+  const MemoryPlan smaller = planned(small, options);  // not even for two: fewer windows in each
+  CHECK(smaller.layout.max_sequences == 2);
+  CHECK(smaller.windows_at_once == 2);
+  CHECK(2 * smaller.total_bytes() <= options.free_bytes);
+}
+
 TEST_CASE("The plan counts what packed weights take", "[memory]") {
   const tests::ScratchDirectory directory;
   tests::TinyShape shape;

@@ -10,6 +10,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "kernels/backend.hpp"
 #include "kernels/error.hpp"
@@ -66,8 +68,16 @@ class WrappingBackend final : public kernels::Backend {
     left_ = -1;
     failing_ = false;
   }
-  /// From now on says, as a GPU does, that a row's bits depend on how many go with it.
-  void make_rows_dependent() { rows_dependent_ = true; }
+  /// From now on says, as a GPU does, that a row's bits depend on how many go with it: in attention, or everywhere.
+  void make_rows_dependent(bool joinable = true) {
+    rows_dependent_ = true;
+    joinable_ = joinable;
+  }
+  /// What attention was asked since the last call of this, in order, by the buffers of K and V: {rows, first position}.
+  std::map<const kernels::KvBuffer*, std::vector<std::pair<std::int64_t, std::int64_t>>> take_attention_chunks() const {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(attention_chunks_, {});
+  }
   std::int64_t attention_calls() const { return attention_calls_; }
   std::int64_t peak_device_bytes() const { return device_.peak; }
   std::int64_t peak_host_bytes() const { return host_.peak; }
@@ -87,6 +97,7 @@ class WrappingBackend final : public kernels::Backend {
   kernels::DType projection_dtype() const override { return inner_->projection_dtype(); }
   std::int64_t preferred_chunk_tokens() const override { return inner_->preferred_chunk_tokens(); }
   bool rows_independent() const override { return !rows_dependent_ && inner_->rows_independent(); }
+  bool rows_joinable() const override { return joinable_; }
 
   kernels::DeviceMemory allocate(std::int64_t bytes) const override {
     check();
@@ -155,6 +166,10 @@ class WrappingBackend final : public kernels::Backend {
       failing_ = true;
     }
     if (failing_) throw RuntimeError("[attention] the test says that this device fails");
+    {
+      const std::lock_guard lock(mutex_);
+      attention_chunks_[&kv].emplace_back(q.rows, first_position);
+    }
     inner_->attention(shape, q, kv, first_position, sliding_window, out);
   }
   void gated_silu(kernels::ConstMatrix gate_up, kernels::Matrix y) const override { inner_->gated_silu(gate_up, y); }
@@ -194,8 +209,10 @@ class WrappingBackend final : public kernels::Backend {
   mutable std::atomic<bool> failing_{false};
   mutable std::mutex mutex_;
   mutable std::map<std::int64_t, std::int64_t> projected_rows_;  ///< by output features; guarded by mutex_
+  mutable std::map<const kernels::KvBuffer*, std::vector<std::pair<std::int64_t, std::int64_t>>>
+      attention_chunks_;  ///< guarded by mutex_
   std::atomic<bool> lost_{false};
-  bool rows_dependent_ = false;
+  bool rows_dependent_ = false, joinable_ = true;
 };
 
 }  // namespace longrope::tests
