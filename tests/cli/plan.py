@@ -57,6 +57,13 @@ def test(program, checks, directory, arguments):
     text = program.run("plan", "--model", model, "--backend", "cpu", "--length", 4096, "--windows", 3)
     checks.true(text.returncode == 0 and "a full evaluation, 3 windows" in text.stdout and "K and V of one layer" in text.stdout, "text",
                 "terms and FLOPs", text.stdout + text.stderr)
+    # On a GPU windows of a small model share launches: as many as fill a chunk, and that much more memory a pass.
+    small = ["plan", "--model", model, "--backend", "cuda", "--memory", 80, "--host-memory", 10, "--json"]
+    joined, full = program.json(*small, "--length", "2048,16384")["lengths"]
+    checks.equal((joined["sequences"], joined["chunk_tokens"], joined["windows_at_once"]), (4, 4 * 2047, 8), "2048 tokens: windows, rows and passes at once")
+    checks.equal((full["sequences"], full["chunk_tokens"]), (1, 8192), "16384 tokens: alone")
+    checks.equal(joined["bytes"]["kv"] * 16383, 4 * full["bytes"]["kv"] * 2047, "K and V of four windows")
+    checks.equal([p["sequences"] for p in found["lengths"]], [1, 1], "8B: one window keeps the GPU busy")
     # What a run says that it takes is what was planned: the tables of a search's step.
     tokens = rc.write_raw(directory / "tokens.u16", rc.random_documents(5, 320, [5000])[0])
     ran = program.run("evaluate", "--model", model, "--tokens", tokens, "--length", 4096, "--windows", 1, "--backend", "cpu", "--verbose",
