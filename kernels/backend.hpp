@@ -108,6 +108,14 @@ struct RotateQkvOptions {
   float norm_epsilon = 0.0F;
 };
 
+/// What Backend::rotate_sequences takes of one of several sequences at the same position.
+struct SequenceRotation {
+  ConstMatrix qkv;
+  const RotationTable* table = nullptr;
+  Matrix q;
+  KvBuffer* kv = nullptr;
+};
+
 /// Operations on one device. Thread-safe. What one thread asks for happens in the order it asked; it may still be
 /// running when a call returns, except where the result is in host memory (nll, argmax) and in finish().
 class Backend {
@@ -172,6 +180,12 @@ class Backend {
   /// rounded to bf16.
   virtual void rotate_qkv(const RotateQkvOptions& options, ConstMatrix qkv, const RotationTable& table, Matrix q,
                           KvBuffer& kv) const = 0;
+
+  /// rotate_qkv of sequences with as many rows each, to the same bits; on a GPU in a few launches for all. No two share
+  /// q or kv.
+  virtual void rotate_sequences(const RotateQkvOptions& options, std::span<const SequenceRotation> sequences) const {
+    for (const SequenceRotation& s : sequences) rotate_qkv(options, s.qkv, *s.table, s.q, *s.kv);
+  }
 
   /// Causal attention of a chunk of queries over keys 0 .. first_position + row, at most the last `sliding_window` of
   /// them if sliding_window > 0 (key j is visible to query i when i - j < sliding_window). Grouped queries: query head

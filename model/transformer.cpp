@@ -160,11 +160,16 @@ struct Transformer::Impl : Decoder {
           }
           backend.linear(*layer.qkv, b.normed.rows(projected * rows), b.qkv.rows(projected * rows), false);
           const kernels::RotateQkvOptions options{shape, position, layer.q_norm.get(), layer.k_norm.get(), epsilon};
+          std::vector<kernels::SequenceRotation> rotations;
           for (std::int64_t n = 0; n < b.count; ++n) {
             const std::int64_t from = index == 0 ? b.source[static_cast<std::size_t>(n)] : n;
-            kernels::KvBuffer& kv = *b.kv[static_cast<std::size_t>(n)];
-            backend.rotate_qkv(options, of(b.qkv, from), *b.of(n).rotation, of(b.q, n), kv);
-            if (read) backend.attention(shape, of(b.q, n), kv, position, window, of(b.attended, n));
+            rotations.push_back(
+                {of(b.qkv, from), b.of(n).rotation, of(b.q, n), b.kv[static_cast<std::size_t>(n)].get()});
+          }
+          backend.rotate_sequences(options, rotations);
+          for (std::int64_t n = 0; read && n < b.count; ++n) {
+            const kernels::KvBuffer& kv = *b.kv[static_cast<std::size_t>(n)];
+            backend.attention(shape, of(b.q, n), kv, position, window, of(b.attended, n));
           }
           if (!read) return;
           backend.linear(*layer.output, b.attended.rows(hidden.rows), hidden, true);

@@ -140,6 +140,70 @@ void check_case(const Backend& backend, const Case& c, Result& result) {
   }
 }
 
+/// Many sequences at once, each with a table of its own, against one after the other: the same bits, nothing beside.
+void check_sequences(const Backend& backend, const AttentionShape& shape, std::int64_t rows, int count, bool norms,
+                     Result& result) {
+  constexpr std::int64_t kFirst = 7;
+  const std::int64_t capacity = kFirst + rows + 5;
+  const std::string what = std::to_string(count) + " sequences, head_dim " + std::to_string(shape.head_dim);
+  const auto q_weights = backend.pack_vector(random_values(shape.head_dim, 1.0, false));
+  const auto k_weights = backend.pack_vector(random_values(shape.head_dim, 1.0, false));
+  RotateQkvOptions options;
+  options.shape = shape;
+  options.first_position = kFirst;
+  options.q_norm = norms ? q_weights.get() : nullptr;
+  options.k_norm = norms ? k_weights.get() : nullptr;
+  options.norm_epsilon = 1e-6F;
+  const std::int64_t q_cols = shape.heads * shape.head_dim;
+  const DeviceData qkv(count * rows, shape.qkv_cols(), DType::bf16, random_values(count * rows * shape.qkv_cols()));
+  const DeviceData together(count * rows, q_cols, DType::bf16);
+  const DeviceData alone(count * rows, q_cols, DType::bf16);
+  std::vector<std::unique_ptr<RotationTable>> tables;
+  std::vector<std::unique_ptr<KvBuffer>> kv[2];
+  std::vector<SequenceRotation> sequences;
+  for (int n = 0; n < count; ++n) {
+    RotationSpec spec;
+    for (std::int64_t i = 0; i < shape.rotary_dim / 2; ++i) {
+      spec.inv_freq.push_back(1.0 / (1.0 + (1.5 + n) * static_cast<double>(i)));
+      spec.leading_inv_freq.push_back(1.0 / (2.0 + (1.5 + n) * static_cast<double>(i)));
+    }
+    spec.start_tokens = n % 3 == 0 ? 0 : 5 + 2 * n;
+    spec.attention_factor = 1.0 + 0.1 * n;
+    spec.precision = n % 4 == 3 ? RotationPrecision::hf : RotationPrecision::exact;
+    tables.push_back(backend.make_rotation_table(spec, kFirst + rows));
+    for (auto& buffers : kv) {
+      buffers.push_back(backend.make_kv_buffer(shape, capacity));
+      const auto& own_buffer = own<cuda::CudaKvBuffer>(*buffers.back(), "check");
+      backend.finish();
+      cuda::check(cudaMemset(own_buffer.keys(), 0xFF, static_cast<std::size_t>(capacity * own_buffer.row_bytes())),
+                  "check");
+      cuda::check(cudaMemset(own_buffer.values(), 0xFF, static_cast<std::size_t>(capacity * own_buffer.row_bytes())),
+                  "check");
+    }
+    sequences.push_back({qkv.matrix().row_range(n * rows, rows), tables.back().get(),
+                         together.matrix().row_range(n * rows, rows), kv[0].back().get()});
+  }
+  backend.rotate_sequences(options, sequences);
+  for (int n = 0; n < count; ++n) {
+    const auto i = static_cast<std::size_t>(n);
+    backend.rotate_qkv(options, sequences[i].qkv, *tables[i], alone.matrix().row_range(n * rows, rows), *kv[1][i]);
+  }
+  backend.finish();
+  result.expect(together.bits() == alone.bits() && together.guards_intact(), "q of " + what);
+  const auto bytes_of_kv = [&](const void* from, const cuda::CudaKvBuffer& buffer) {
+    std::vector<unsigned char> bytes(static_cast<std::size_t>(capacity * buffer.row_bytes()));
+    cuda::check(cudaMemcpy(bytes.data(), from, bytes.size(), cudaMemcpyDeviceToHost), "check");
+    return bytes;
+  };
+  for (std::size_t n = 0; n < sequences.size(); ++n) {
+    const auto& a = own<const cuda::CudaKvBuffer>(*kv[0][n], "check");
+    const auto& b = own<const cuda::CudaKvBuffer>(*kv[1][n], "check");
+    result.expect(bytes_of_kv(a.keys(), a) == bytes_of_kv(b.keys(), b) &&
+                      bytes_of_kv(a.values(), a) == bytes_of_kv(b.values(), b),
+                  "K and V of " + what);
+  }
+}
+
 }  // namespace
 
 void check_rotation(Harness& harness) {
@@ -175,6 +239,13 @@ void check_rotation(Harness& harness) {
   harness.group("rotate_qkv, leading tokens", [&](Result& r) {
     check_case(*backend, {{4, 2, 64, 64}, 40, 10, false, 27}, r);
     check_case(*backend, {{4, 2, 128, 128}, 40, 0, false, 1}, r);
+  });
+  harness.group("rotate_qkv, several sequences", [&](Result& r) {
+    check_sequences(*backend, {4, 2, 64, 64}, 33, 40, false, r);
+    check_sequences(*backend, {4, 2, 128, 128}, 31, 9, true, r);
+    check_sequences(*backend, {2, 1, 256, 256}, 5, 3, false, r);
+    check_sequences(*backend, {3, 1, 50, 24}, 17, 5, true, r);
+    check_sequences(*backend, {4, 2, 64, 0}, 33, 18, false, r);
   });
   harness.group("rotate_qkv, two million positions", [&](Result& r) {
     check_case(*backend, {{1, 1, 64, 64}, 33, (std::int64_t{1} << 21) - 33}, r);

@@ -108,10 +108,14 @@ class SmallModel {
       backend_.linear(*w.qkv, normed.matrix, qkv.matrix, false);
       RotateQkvOptions options;
       options.shape = kShape;
+      std::vector<SequenceRotation> rotations;
       for (int n = 0; n < count; ++n) {
-        KvBuffer& own = *kv[static_cast<std::size_t>(n)];
-        backend_.rotate_qkv(options, part(qkv, n), *tables_[static_cast<std::size_t>(first + n)], part(q, n), own);
-        backend_.attention(kShape, part(q, n), own, 0, 0, part(attended, n));
+        rotations.push_back({part(qkv, n), tables_[static_cast<std::size_t>(first + n)].get(), part(q, n),
+                             kv[static_cast<std::size_t>(n)].get()});
+      }
+      backend_.rotate_sequences(options, rotations);
+      for (int n = 0; n < count; ++n) {
+        backend_.attention(kShape, part(q, n), *kv[static_cast<std::size_t>(n)], 0, 0, part(attended, n));
       }
       backend_.linear(*w.output, attended.matrix, hidden.matrix, true);
       backend_.rms_norm(hidden.matrix, *norm_, 1e-5F, normed.matrix);

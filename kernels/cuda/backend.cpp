@@ -1,6 +1,9 @@
 // The CUDA backend: hands each operation of the contract to its file.
 #include "kernels/backend.hpp"
 
+#include <algorithm>
+#include <vector>
+
 #include "kernels/check.hpp"
 #include "kernels/cuda/attention_fp8.hpp"
 #include "kernels/cuda/attention_select.hpp"
@@ -95,7 +98,11 @@ class CudaBackend final : public Backend {
   }
 
   void rotate_qkv(const RotateQkvOptions& options, ConstMatrix qkv, const RotationTable& table, Matrix q,
-                  KvBuffer& kv) const override;
+                  KvBuffer& kv) const override {
+    const SequenceRotation one{qkv, &table, q, &kv};
+    rotate_sequences(options, {&one, 1});
+  }
+  void rotate_sequences(const RotateQkvOptions& options, std::span<const SequenceRotation> sequences) const override;
 
   void attention(const AttentionShape& shape, ConstMatrix q, const KvBuffer& kv, std::int64_t first_position,
                  std::int64_t sliding_window, Matrix out) const override {
@@ -147,41 +154,49 @@ class CudaBackend final : public Backend {
   Gemm gemm_;
 };
 
-void CudaBackend::rotate_qkv(const RotateQkvOptions& options, ConstMatrix qkv, const RotationTable& table, Matrix q,
-                             KvBuffer& kv) const {
+void CudaBackend::rotate_sequences(const RotateQkvOptions& options, std::span<const SequenceRotation> sequences) const {
   const char* where = "rotate_qkv";
   const AttentionShape& shape = options.shape;
-  const auto& rotation = own<const CudaRotationTable>(table, where);
-  const auto& buffer = own<CudaKvBuffer>(kv, where);
   require_shape(shape, where);
-  require_matrix(qkv, where, "qkv", q.rows, shape.qkv_cols(), DType::bf16);
-  require_matrix(q, where, "q", qkv.rows, shape.heads * shape.head_dim, DType::bf16);
-  const std::int64_t pairs = rotation.frequencies().pairs;
-  require(pairs * 2 == shape.rotary_dim, where, "the rotation table must have rotary_dim/2 pairs", pairs);
-  require_kv(shape, buffer, where);
-  require_positions(options.first_position, qkv.rows, buffer, where);
-  require(options.first_position + qkv.rows <= rotation.tokens(), where, "positions must lie in the rotation table",
-          options.first_position + qkv.rows);
   RotateQkvLaunch launch;
   launch.q_norm = norm_weights(options.q_norm, shape);
   launch.k_norm = norm_weights(options.k_norm, shape);
-  if (qkv.rows == 0) return;
-  device_.use();
-  const std::int64_t table_bytes = qkv.rows * pairs * bytes_of(DType::f32);
-  const DeviceMemory cosines = device_.allocate(table_bytes);
-  const DeviceMemory sines = device_.allocate(table_bytes);
-  launch_rotation(rotation.frequencies(), options.first_position, qkv.rows, as<float>(cosines), as<float>(sines),
-                  stream());
-  launch.qkv = qkv.data;
-  launch.cosines = as<const float>(cosines);
-  launch.sines = as<const float>(sines);
-  launch.q = q.data;
-  launch.k = buffer.keys() + options.first_position * buffer.row_bytes();
-  launch.v = buffer.values() + options.first_position * buffer.row_bytes();
   launch.shape = shape;
-  launch.rows = qkv.rows;
+  launch.rows = sequences.empty() ? 0 : sequences.front().qkv.rows;
   launch.norm_epsilon = options.norm_epsilon;
-  launch_rotate_qkv(launch, stream());
+  const std::int64_t end = options.first_position + launch.rows;
+  std::vector<const RotationFrequencies*> frequencies;
+  std::vector<RotateQkvLaunch::Sequence> pointers;
+  for (const SequenceRotation& s : sequences) {
+    const auto& rotation = own<const CudaRotationTable>(*s.table, where);
+    const auto& buffer = own<CudaKvBuffer>(*s.kv, where);
+    require_matrix(s.qkv, where, "qkv", launch.rows, shape.qkv_cols(), DType::bf16);
+    require_matrix(s.q, where, "q", launch.rows, shape.heads * shape.head_dim, DType::bf16);
+    const std::int64_t pairs = rotation.frequencies().pairs;
+    require(pairs * 2 == shape.rotary_dim, where, "the rotation table must have rotary_dim/2 pairs", pairs);
+    require_kv(shape, buffer, where);
+    require_positions(options.first_position, launch.rows, buffer, where);
+    require(end <= rotation.tokens(), where, "positions must lie in the rotation table", end);
+    frequencies.push_back(&rotation.frequencies());
+    const std::int64_t filled = options.first_position * buffer.row_bytes();
+    pointers.push_back({s.qkv.data, s.q.data, buffer.keys() + filled, buffer.values() + filled});
+  }
+  if (launch.rows == 0) return;
+  device_.use();
+  for (std::size_t first = 0; first < sequences.size();) {
+    RotationBatch batch;
+    const std::size_t count = pack_rotations(std::span(frequencies).subspan(first), batch);
+    const std::int64_t table_bytes = batch.count * launch.rows * batch.pairs * bytes_of(DType::f32);
+    const DeviceMemory cosines = device_.allocate(table_bytes);
+    const DeviceMemory sines = device_.allocate(table_bytes);
+    launch_rotation(batch, options.first_position, launch.rows, as<float>(cosines), as<float>(sines), stream());
+    std::copy_n(pointers.begin() + static_cast<std::ptrdiff_t>(first), count, launch.sequences);
+    launch.count = batch.count;
+    launch.cosines = as<const float>(cosines);
+    launch.sines = as<const float>(sines);
+    launch_rotate_qkv(launch, stream());
+    first += count;
+  }
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "kernels/backend.hpp"
 #include "kernels/cuda/logit_choice.hpp"
+#include "kernels/cuda/rotation_batch.hpp"
 
 namespace longrope::kernels::cuda {
 
@@ -27,32 +28,25 @@ void launch_gated_silu(const void* gate_up, std::int64_t rows, std::int64_t n, v
 void launch_quantize_rows(const void* x, std::int64_t rows, std::int64_t n, void* y, float* scales,
                           cudaStream_t stream);
 
-/// A RotationSpec as a kernel parameter: no memory to own, so a table can be dropped while a stream still uses it.
-struct RotationFrequencies {
-  static constexpr std::int64_t kMaxPairs = 128;
-  double inv_freq[kMaxPairs];
-  double leading_inv_freq[kMaxPairs];
-  std::int64_t start_tokens;
-  std::int64_t pairs;
-  double attention_factor;
-  bool hf;
-};
+/// cosines, sines [sequences, rows, pairs] of positions first_position .. first_position + rows - 1.
+void launch_rotation(const RotationBatch& batch, std::int64_t first_position, std::int64_t rows, float* cosines,
+                     float* sines, cudaStream_t stream);
 
-/// cosines, sines [rows, pairs] of positions first_position .. first_position + rows - 1.
-void launch_rotation(const RotationFrequencies& frequencies, std::int64_t first_position, std::int64_t rows,
-                     float* cosines, float* sines, cudaStream_t stream);
-
-/// What rotate_qkv reads and writes. qkv bf16 [rows, (heads + 2 kv_heads) head_dim], q bf16 [rows, heads * head_dim];
-/// k, v bf16 [rows, kv_heads, head_dim]: the chunk's first row in the K and V buffer.
+/// What rotate_qkv reads and writes. Of each sequence qkv bf16 [rows, (heads + 2 kv_heads) head_dim], q bf16 [rows,
+/// heads * head_dim]; k, v bf16 [rows, kv_heads, head_dim]: the chunk's first row in the K and V buffer.
 struct RotateQkvLaunch {
-  const void* qkv = nullptr;
-  const float* cosines = nullptr;  ///< [rows, rotary_dim/2]
+  struct Sequence {
+    const void* qkv = nullptr;
+    void* q = nullptr;
+    void* k = nullptr;
+    void* v = nullptr;
+  };
+  Sequence sequences[RotationBatch::kMaxSequences];
+  int count = 0;
+  const float* cosines = nullptr;  ///< [count, rows, rotary_dim/2]
   const float* sines = nullptr;
   const float* q_norm = nullptr;  ///< [head_dim] or null
   const float* k_norm = nullptr;
-  void* q = nullptr;
-  void* k = nullptr;
-  void* v = nullptr;
   AttentionShape shape;
   std::int64_t rows = 0;
   float norm_epsilon = 0.0F;

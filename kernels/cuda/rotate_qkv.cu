@@ -9,15 +9,20 @@ namespace {
 
 constexpr int kThreads = 128;
 
+struct SequencePointers {
+  const __nv_bfloat16* qkv;
+  __nv_bfloat16* q;
+  __nv_bfloat16* k;
+  __nv_bfloat16* v;
+};
+
 struct Arguments {
-  const __nv_bfloat16* __restrict__ qkv;
+  SequencePointers sequences[RotationBatch::kMaxSequences];
+  std::int64_t rows;
   const float* __restrict__ cosines;
   const float* __restrict__ sines;
   const float* __restrict__ q_norm;
   const float* __restrict__ k_norm;
-  __nv_bfloat16* __restrict__ q;
-  __nv_bfloat16* __restrict__ k;
-  __nv_bfloat16* __restrict__ v;
   int heads;
   int kv_heads;
   int head_dim;
@@ -34,10 +39,16 @@ __device__ __forceinline__ int low_column(const Arguments& a, int unit, bool rot
   return rotates ? unit * V : a.rotary_dim + (unit - a.rotary_dim / (2 * V)) * 2 * V;
 }
 
-/// One block per row; groups of threads take its heads in turn, a thread holds up to kUnits units of one head.
+/// One block per row and sequence; groups of threads take its heads in turn, a thread holds up to kUnits units of one
+/// head.
 template <int V, int kUnits>
-__global__ void __launch_bounds__(kThreads) rotate_qkv_kernel(const Arguments a) {
+__global__ void __launch_bounds__(kThreads) rotate_qkv_kernel(const __grid_constant__ Arguments a) {
   const std::int64_t row = blockIdx.x;
+  const std::int64_t table_row = blockIdx.y * a.rows + row;
+  const __nv_bfloat16* __restrict__ qkv = a.sequences[blockIdx.y].qkv;
+  __nv_bfloat16* __restrict__ q = a.sequences[blockIdx.y].q;
+  __nv_bfloat16* __restrict__ k = a.sequences[blockIdx.y].k;
+  __nv_bfloat16* __restrict__ v = a.sequences[blockIdx.y].v;
   const int lane = static_cast<int>(threadIdx.x) % a.group;
   const int all_heads = a.heads + 2 * a.kv_heads;
   const int units = (a.head_dim + 2 * V - 1) / (2 * V);
@@ -47,7 +58,7 @@ __global__ void __launch_bounds__(kThreads) rotate_qkv_kernel(const Arguments a)
     const bool is_q = head < a.heads;
     const bool is_v = head >= a.heads + a.kv_heads;
     const float* norm = is_q ? a.q_norm : (is_v ? nullptr : a.k_norm);
-    const __nv_bfloat16* in = a.qkv + (row * all_heads + head) * a.head_dim;
+    const __nv_bfloat16* in = qkv + (row * all_heads + head) * a.head_dim;
     float low[kUnits][V];
     float high[kUnits][V];
     float squares = 0.0F;
@@ -70,9 +81,9 @@ __global__ void __launch_bounds__(kThreads) rotate_qkv_kernel(const Arguments a)
     }
     const float inverse = norm == nullptr ? 1.0F : 1.0F / sqrtf(squares / static_cast<float>(a.head_dim) + a.epsilon);
     if (head >= all_heads) continue;
-    __nv_bfloat16* out = is_q   ? a.q + (row * a.heads + head) * a.head_dim
-                         : is_v ? a.v + (row * a.kv_heads + head - a.heads - a.kv_heads) * a.head_dim
-                                : a.k + (row * a.kv_heads + head - a.heads) * a.head_dim;
+    __nv_bfloat16* out = is_q   ? q + (row * a.heads + head) * a.head_dim
+                         : is_v ? v + (row * a.kv_heads + head - a.heads - a.kv_heads) * a.head_dim
+                                : k + (row * a.kv_heads + head - a.heads) * a.head_dim;
     const float scale = is_q ? a.q_scale : 1.0F;
 #pragma unroll
     for (int u = 0; u < kUnits; ++u) {
@@ -90,8 +101,8 @@ __global__ void __launch_bounds__(kThreads) rotate_qkv_kernel(const Arguments a)
           if (second + j < a.head_dim) y = y * inverse * norm[second + j];
         }
         if (paired && !is_v) {
-          const float cosine = a.cosines[row * pairs + first + j];
-          const float sine = a.sines[row * pairs + first + j];
+          const float cosine = a.cosines[table_row * pairs + first + j];
+          const float sine = a.sines[table_row * pairs + first + j];
           const float rotated = x * cosine - y * sine;
           y = y * cosine + x * sine;
           x = rotated;
@@ -114,26 +125,28 @@ int group_of(std::int64_t units) {
 }  // namespace
 
 void launch_rotate_qkv(const RotateQkvLaunch& launch, cudaStream_t stream) {
-  if (launch.rows == 0) return;
+  if (launch.rows == 0 || launch.count == 0) return;
   const AttentionShape& shape = launch.shape;
   Arguments a{};
-  a.qkv = static_cast<const __nv_bfloat16*>(launch.qkv);
   a.cosines = launch.cosines;
   a.sines = launch.sines;
   a.q_norm = launch.q_norm;
   a.k_norm = launch.k_norm;
-  a.q = static_cast<__nv_bfloat16*>(launch.q);
-  a.k = static_cast<__nv_bfloat16*>(launch.k);
-  a.v = static_cast<__nv_bfloat16*>(launch.v);
   a.heads = static_cast<int>(shape.heads);
   a.kv_heads = static_cast<int>(shape.kv_heads);
   a.head_dim = static_cast<int>(shape.head_dim);
   a.rotary_dim = static_cast<int>(shape.rotary_dim);
   a.epsilon = launch.norm_epsilon;
   a.q_scale = static_cast<float>(1.0 / sqrt(static_cast<double>(shape.head_dim)));
-  const auto blocks = static_cast<unsigned>(launch.rows);
-  const bool wide = shape.head_dim % 16 == 0 && shape.rotary_dim % 16 == 0 && aligned16(launch.qkv) &&
-                    aligned16(launch.q) && aligned16(launch.k) && aligned16(launch.v);
+  a.rows = launch.rows;
+  bool wide = shape.head_dim % 16 == 0 && shape.rotary_dim % 16 == 0;
+  for (int n = 0; n < launch.count; ++n) {
+    const RotateQkvLaunch::Sequence& from = launch.sequences[n];
+    a.sequences[n] = {static_cast<const __nv_bfloat16*>(from.qkv), static_cast<__nv_bfloat16*>(from.q),
+                      static_cast<__nv_bfloat16*>(from.k), static_cast<__nv_bfloat16*>(from.v)};
+    wide = wide && aligned16(from.qkv) && aligned16(from.q) && aligned16(from.k) && aligned16(from.v);
+  }
+  const dim3 blocks(static_cast<unsigned>(launch.rows), static_cast<unsigned>(launch.count));
   if (wide) {
     a.group = group_of(shape.head_dim / 16);  // at most 16 units: one a thread
     rotate_qkv_kernel<8, 1><<<blocks, kThreads, 0, stream>>>(a);

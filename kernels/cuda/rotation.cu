@@ -1,4 +1,4 @@
-// cos and sin of a chunk's positions, from the candidate's frequencies.
+// cos and sin of a chunk's positions, from the candidates' frequencies.
 #include <cuda_bf16.h>
 
 #include "kernels/cuda/check.hpp"
@@ -9,16 +9,18 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// One thread per (position, pair).
+/// One thread per (sequence, position, pair).
 __global__ void __launch_bounds__(kThreads)
-    rotation_kernel(const __grid_constant__ RotationFrequencies f, std::int64_t first_position, std::int64_t rows,
+    rotation_kernel(const __grid_constant__ RotationBatch batch, std::int64_t first_position, std::int64_t rows,
                     float* __restrict__ cosines, float* __restrict__ sines) {
-  const std::int64_t index = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (index >= rows * f.pairs) return;
-  const std::int64_t position = first_position + index / f.pairs;
-  const std::int64_t pair = index % f.pairs;
-  const double inv_freq = position < f.start_tokens ? f.leading_inv_freq[pair] : f.inv_freq[pair];
-  if (f.hf) {
+  const std::int64_t element = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (element >= rows * batch.pairs) return;
+  const RotationBatch::Sequence& f = batch.sequences[blockIdx.y];
+  const std::int64_t position = first_position + element / batch.pairs;
+  const int pair = static_cast<int>(element % batch.pairs);
+  const double inv_freq = batch.frequencies[f.first + (position < f.start_tokens ? batch.pairs : 0) + pair];
+  const std::int64_t index = blockIdx.y * rows * batch.pairs + element;
+  if (f.hf != 0) {
     const float angle = __fmul_rn(static_cast<float>(position), static_cast<float>(inv_freq));
     const float factor = static_cast<float>(f.attention_factor);
     cosines[index] = __bfloat162float(__float2bfloat16_rn(cosf(angle) * factor));
@@ -35,12 +37,12 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void launch_rotation(const RotationFrequencies& frequencies, std::int64_t first_position, std::int64_t rows,
-                     float* cosines, float* sines, cudaStream_t stream) {
-  const std::int64_t elements = rows * frequencies.pairs;
-  if (elements == 0) return;
-  const auto blocks = static_cast<unsigned>((elements + kThreads - 1) / kThreads);
-  rotation_kernel<<<blocks, kThreads, 0, stream>>>(frequencies, first_position, rows, cosines, sines);
+void launch_rotation(const RotationBatch& batch, std::int64_t first_position, std::int64_t rows, float* cosines,
+                     float* sines, cudaStream_t stream) {
+  const std::int64_t elements = rows * batch.pairs;
+  if (elements == 0 || batch.count == 0) return;
+  const dim3 blocks(static_cast<unsigned>((elements + kThreads - 1) / kThreads), static_cast<unsigned>(batch.count));
+  rotation_kernel<<<blocks, kThreads, 0, stream>>>(batch, first_position, rows, cosines, sines);
   check_launch("rotation");
 }
 
