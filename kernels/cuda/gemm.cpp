@@ -82,8 +82,13 @@ Gemm::~Gemm() {
   if (cudaSetDevice(device_.id()) == cudaSuccess) lt_.destroy(handle_);
 }
 
+Gemm::Alignments Gemm::alignments_of_rows(const GemmCall& call) {
+  return {row_alignment(call.weight, 0), row_alignment(call.x, call.in * (call.fp8() ? 1 : bytes_of(DType::bf16))),
+          row_alignment(call.y, call.y_stride * bytes_of(call.y_dtype))};
+}
+
 Gemm::Key Gemm::key_of(const GemmCall& call) {
-  const std::int64_t x_pitch = call.in * (call.fp8() ? 1 : bytes_of(DType::bf16));
+  const Alignments alignments = alignments_of_rows(call);
   return {call.in,
           call.out,
           call.y_stride,
@@ -91,16 +96,15 @@ Gemm::Key Gemm::key_of(const GemmCall& call) {
           call.accumulate,
           call.bias != nullptr,
           static_cast<std::int64_t>(call.y_dtype),
-          row_alignment(call.weight, 0),
-          row_alignment(call.x, x_pitch),
-          row_alignment(call.y, call.y_stride * bytes_of(call.y_dtype))};
+          alignments[0],
+          alignments[1],
+          alignments[2]};
 }
 
 /// The library's first choices for a call; empty where it has none.
-std::vector<cublasLtMatmulHeuristicResult_t> Gemm::ranking(const GemmCall& call, std::uint32_t reduction_schemes,
-                                                           int most) const {
+std::vector<cublasLtMatmulHeuristicResult_t> Gemm::ranking(const GemmCall& call, const Alignments& alignments,
+                                                           std::uint32_t reduction_schemes, int most) const {
   const Descriptors descriptors(lt_, call);
-  const Key key = key_of(call);
   cublasLtMatmulPreference_t preference = nullptr;
   lt_.check(lt_.preference_create(&preference), "gemm");
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
@@ -109,10 +113,10 @@ std::vector<cublasLtMatmulHeuristicResult_t> Gemm::ranking(const GemmCall& call,
   };
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{kWorkspaceBytes});
   set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reduction_schemes);
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<std::uint32_t>(key[7]));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<std::uint32_t>(key[8]));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<std::uint32_t>(key[9]));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<std::uint32_t>(key[9]));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignments[0]);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignments[1]);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignments[2]);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignments[2]);
   std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<std::size_t>(most));
   int found = 0;
   if (status == CUBLAS_STATUS_SUCCESS) {
@@ -141,18 +145,20 @@ const std::optional<cublasLtMatmulAlgo_t>& Gemm::shape_algorithm(const Key& key,
   if (known != shapes_.end()) return known->second;
   GemmCall chunk = call;
   chunk.rows = kCudaChunkTokens;
-  auto results = ranking(chunk, CUBLASLT_REDUCTION_SCHEME_NONE, kMostAlgorithms);
-  if (results.empty()) results = ranking(chunk, CUBLASLT_REDUCTION_SCHEME_MASK, kMostAlgorithms);
+  const Alignments alignments = alignments_of_rows(call);
+  auto results = ranking(chunk, alignments, CUBLASLT_REDUCTION_SCHEME_NONE, kMostAlgorithms);
+  if (results.empty()) results = ranking(chunk, alignments, CUBLASLT_REDUCTION_SCHEME_MASK, kMostAlgorithms);
   std::vector<GemmCandidate> candidates;
   for (const auto& result : results) {
-    GemmCandidate candidate;
-    std::size_t written = 0;
-    lt_.check(lt_.algorithm_get(&result.algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &candidate.split_k,
-                                sizeof(candidate.split_k), &written),
-              "gemm");
-    lt_.check(lt_.algorithm_get(&result.algo, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &candidate.reduction_scheme,
-                                sizeof(candidate.reduction_scheme), &written),
-              "gemm");
+    GemmCandidate candidate;  // what an algorithm does not tell, its trial does
+    const auto get = [&](cublasLtMatmulAlgoConfigAttributes_t attribute, auto& value) {
+      auto told = value;
+      std::size_t written = 0;
+      if (lt_.algorithm_get(&result.algo, attribute, &told, sizeof(told), &written) == CUBLAS_STATUS_SUCCESS)
+        value = told;
+    };
+    get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM, candidate.split_k);
+    get(CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, candidate.reduction_scheme);
     candidates.push_back(candidate);
   }
   const auto accepts = [&](std::size_t i) {
@@ -174,9 +180,8 @@ const std::optional<cublasLtMatmulAlgo_t>& Gemm::shape_algorithm(const Key& key,
   };
   const std::optional<GemmChoice> choice = choose_gemm(candidates, accepts, agree);
   std::optional<cublasLtMatmulAlgo_t>& chosen = shapes_[key];
-  if (!choice) return chosen;
-  if (!choice->rows_independent) rows_independent_ = false;
-  chosen = results[choice->index].algo;
+  if (!choice || !choice->rows_independent) rows_independent_ = false;
+  if (choice) chosen = results[choice->index].algo;
   return chosen;
 }
 
@@ -189,9 +194,15 @@ Gemm::Algorithm Gemm::algorithm_for(const GemmCall& call, const Descriptors& des
   const std::optional<cublasLtMatmulAlgo_t>& algorithm = shape_algorithm(key, call);
   if (!algorithm || !check(descriptors, *algorithm, chosen)) {  // what is best for these rows alone
     rows_independent_ = false;
-    const auto results = ranking(call, CUBLASLT_REDUCTION_SCHEME_MASK, 1);
+    auto results = ranking(call, alignments_of_rows(call), CUBLASLT_REDUCTION_SCHEME_MASK, 1);
+    const bool for_all_views = !results.empty();
+    if (!for_all_views) {
+      const Alignments own{row_alignment(call.weight, 0), row_alignment(call.x, 0), row_alignment(call.y, 0)};
+      results = ranking(call, own, CUBLASLT_REDUCTION_SCHEME_MASK, 1);
+    }
     if (results.empty()) refuse(call);
     chosen = {results.front().algo, static_cast<std::int64_t>(results.front().workspaceSize)};
+    if (!for_all_views) return chosen;
   }
   by_rows_.emplace(std::pair(key, call.rows), chosen);
   return chosen;

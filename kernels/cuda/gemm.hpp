@@ -53,8 +53,11 @@ class Gemm {
   static Key key_of(const GemmCall& call);
   Algorithm algorithm_for(const GemmCall& call, const Descriptors& descriptors) const;
   const std::optional<cublasLtMatmulAlgo_t>& shape_algorithm(const Key& key, const GemmCall& call) const;
-  std::vector<cublasLtMatmulHeuristicResult_t> ranking(const GemmCall& call, std::uint32_t reduction_schemes,
-                                                       int most) const;
+  /// Of weight, x and y, in bytes.
+  using Alignments = std::array<std::uint32_t, 3>;
+  static Alignments alignments_of_rows(const GemmCall& call);
+  std::vector<cublasLtMatmulHeuristicResult_t> ranking(const GemmCall& call, const Alignments& alignments,
+                                                       std::uint32_t reduction_schemes, int most) const;
   bool check(const Descriptors& descriptors, const cublasLtMatmulAlgo_t& algorithm, Algorithm& checked) const;
   cublasStatus_t enqueue(const GemmCall& call, const Descriptors& descriptors, const Algorithm& chosen) const;
   [[noreturn]] void refuse(const GemmCall& call) const;

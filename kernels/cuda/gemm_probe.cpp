@@ -57,7 +57,7 @@ bool rows_agree(const Device& device, const GemmCall& call, const std::function<
     GemmCall product = call;
     product.x = as<const char>(x) + part.first * x_pitch;
     product.y = as<char>(y) + part.first * y_pitch;
-    if (call.fp8()) product.x_scales = as<const float>(scales) + part.first;
+    if (call.fp8()) product.x_scales = as<const float>(scales);  // all alike, and aligned as a call's own are
     product.rows = part.rows;
     if (!multiply(product)) return false;
     if (first) {

@@ -1,5 +1,7 @@
 // The kernels of this folder that are not products or attention: each enqueues one operation on a stream and throws
 // RuntimeError if the launch fails. Device pointers; bf16 data as void*. Matrices are row-major and dense.
+// A block works on one row, whose bits do not depend on the other rows: which variant of a kernel runs (16-byte loads
+// or not) depends on a row's length, and on where a matrix begins only if that is not a multiple of 16 bytes.
 #pragma once
 
 #include <cuda_runtime_api.h>
