@@ -1,5 +1,7 @@
 // What windows that go through a product together rest on: the bits of a row are those it has alone, among few rows and
 // among many, wherever it stands. And a layer of several sequences joined against each of them alone.
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 
@@ -14,18 +16,27 @@ struct Part {
   std::int64_t first, rows;
 };
 
+/// As random_values, but a million are drawn and come again: drawing more takes longer than all the rest.
+std::vector<float> many_values(std::int64_t n, double deviation = 1.0, bool bf16 = true) {
+  constexpr std::int64_t kPeriod = (std::int64_t{1} << 20) + 7;
+  std::vector<float> values = random_values(std::min(n, kPeriod), deviation, bf16);
+  values.reserve(static_cast<std::size_t>(n));
+  for (std::int64_t i = kPeriod; i < n; ++i) values.push_back(values[static_cast<std::size_t>(i - kPeriod)]);
+  return values;
+}
+
 /// A product as models make them: into bf16, or added to f32.
 void check_product(const Backend& backend, std::int64_t rows, std::int64_t in, std::int64_t out, bool accumulate,
                    bool with_bias, Result& result) {
   const std::string what = std::to_string(rows) + " x " + std::to_string(in) + " x " + std::to_string(out) +
                            (accumulate ? " added" : "") + (with_bias ? " with bias" : "");
-  const auto bits = bf16_bits(random_values(out * in, 1.0 / std::sqrt(static_cast<double>(in))));
+  const auto bits = bf16_bits(many_values(out * in, 1.0 / std::sqrt(static_cast<double>(in))));
   const auto linear =
       backend.pack_linear({bits.data(), DType::bf16, out, in}, with_bias ? random_values(out) : std::vector<float>());
   result.expect(backend.rows_joinable(), what + ": no algorithm was found whose rows agree");
-  const DeviceData x(rows, in, DType::bf16, random_values(rows * in));
+  const DeviceData x(rows, in, DType::bf16, many_values(rows * in));
   const DType y_dtype = accumulate ? DType::f32 : DType::bf16;
-  const auto before = accumulate ? random_values(rows * out, 1.0, false) : std::vector<float>();
+  const auto before = accumulate ? many_values(rows * out, 1.0, false) : std::vector<float>();
   const auto output = [&] {
     return accumulate ? std::make_unique<DeviceData>(rows, out, y_dtype, before)
                       : std::make_unique<DeviceData>(rows, out, y_dtype);
