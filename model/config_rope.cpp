@@ -17,7 +17,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::int64_t kMaxContextTokens = std::int64_t{1} << 32;
 constexpr double kAnyNumber = std::numeric_limits<double>::lowest();
 
 /// rope_parameters may map layer types to parameters: then all must agree, and theirs are returned.

@@ -38,9 +38,9 @@ TextTokenizer load_tokenizer(const fs::path& directory) {
 std::optional<std::int32_t> bos_without_model(const fs::path& directory, std::optional<std::int32_t> config_bos) {
   const fs::path path = directory / "tokenizer_config.json";
   if (!path_exists(path)) return config_bos;
-  const auto json = parse_json_object(read_small_file(path, kMaxTokenizerConfigBytes), path_text(path));
-  const auto at = json.find("bos_token");
-  return at != json.end() && at->is_null() ? std::nullopt : config_bos;
+  const auto config = parse_json_object(read_small_file(path, kMaxTokenizerConfigBytes), path_text(path));
+  const auto at = config.find("bos_token");
+  return at != config.end() && at->is_null() ? std::nullopt : config_bos;
 }
 
 /// Throws InputError unless BOS, if any, is in the vocabulary.

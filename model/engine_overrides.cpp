@@ -11,8 +11,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::int64_t kMaxContextTokens = std::int64_t{1} << 32;
-
 /// transformers v4 knows rope_scaling only, and v5 takes it for rope_parameters; vLLM documents the newer name.
 const char* rope_key(OverrideEngine engine) {
   return engine == OverrideEngine::vllm ? "rope_parameters" : "rope_scaling";

@@ -13,7 +13,6 @@
 namespace longrope::model {
 namespace {
 
-using Json = nlohmann::json;
 constexpr std::uintmax_t kMaxBytes = 64U << 20U;
 
 std::string read_bytes(const std::filesystem::path& file) {
@@ -51,17 +50,17 @@ std::vector<double> parse_csv(const std::string& text, const std::string& where)
   return factors;
 }
 
-std::vector<double> parse_list(const Json& list, const std::string& where) {
+std::vector<double> parse_list(const nlohmann::json& list, const std::string& where) {
   std::vector<double> factors;
-  for (const Json& value : list) {
+  for (const nlohmann::json& value : list) {
     if (!value.is_number()) throw InputError(fmt::format("[{}] factors must be numbers", where));
     factors.push_back(value.get<double>());
   }
   return factors;
 }
 
-FactorFile parse_object(const Json& root, const std::string& where) {
-  const Json* object = &root;
+FactorFile parse_object(const nlohmann::json& root, const std::string& where) {
+  const nlohmann::json* object = &root;
   for (const char* key : {"best", "rope_parameters", "rope_scaling"}) {
     if (root.contains(key) && root[key].is_object()) {
       object = &root[key];
@@ -91,14 +90,14 @@ FactorFile read_factor_file(const std::filesystem::path& file) {
   FactorFile result;
   const char first = text[std::min(text.find_first_not_of(" \t\r\n"), text.size() - 1)];
   if (first == '[' || first == '{') {
-    Json::parser_callback_t shallow = [&](int depth, Json::parse_event_t, Json&) {
+    nlohmann::json::parser_callback_t shallow = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
       if (depth > 32) throw InputError(fmt::format("[{}] JSON is nested too deeply", where));
       return true;
     };
-    Json root;
+    nlohmann::json root;
     try {
-      root = Json::parse(text, shallow);
-    } catch (const Json::exception& error) {
+      root = nlohmann::json::parse(text, shallow);
+    } catch (const nlohmann::json::exception& error) {
       throw InputError(fmt::format("[{}] must be JSON but {}", where, error.what()));
     }
     if (root.is_array()) {

@@ -16,7 +16,6 @@ namespace longrope::model {
 namespace {
 
 constexpr std::int64_t kMaxInt = std::numeric_limits<std::int64_t>::max();
-constexpr std::uint32_t kVersion = 3;
 constexpr std::uint32_t kMaxDims = 4;            // GGML_MAX_DIMS
 constexpr std::size_t kMaxTensorNameBytes = 63;  // GGML_MAX_NAME less its terminator
 constexpr std::size_t kMaxKeyBytes = 65535;      // ggml/docs/gguf.md
@@ -182,7 +181,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path) {
                                  excerpt(file_.bytes().substr(0, 4))));
   }
   const auto version = cursor.number<std::uint32_t>("version");
-  if (version != kVersion) {
+  if (version != kGgufVersion) {
     cursor.fail("version", fmt::format("be 3 but got {}", version),
                 (version & 0xFFFFU) == 0 ? "big-endian: convert it with gguf-convert-endian"
                                          : "convert the model again with a llama.cpp of 2023-11 or newer");

@@ -10,6 +10,8 @@
 
 namespace longrope::model {
 
+inline constexpr std::uint32_t kGgufVersion = 3;
+
 enum class GgufType : std::uint32_t {
   u8 = 0,
   i8 = 1,

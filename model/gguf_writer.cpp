@@ -3,8 +3,6 @@
 namespace longrope::model {
 namespace {
 
-constexpr std::uint32_t kVersion = 3;
-
 std::int64_t padding(std::int64_t bytes, std::int64_t alignment) { return (alignment - bytes % alignment) % alignment; }
 
 }  // namespace
@@ -15,7 +13,7 @@ GgufNewTensor GgufNewTensor::copy_of(const GgufTensor& tensor) {
 
 void write_gguf(NewFile& file, std::int64_t alignment, const std::vector<std::string>& values,
                 const std::vector<GgufNewTensor>& tensors) {
-  std::string header = "GGUF" + gguf_bytes(kVersion) + gguf_bytes(static_cast<std::uint64_t>(tensors.size())) +
+  std::string header = "GGUF" + gguf_bytes(kGgufVersion) + gguf_bytes(static_cast<std::uint64_t>(tensors.size())) +
                        gguf_bytes(static_cast<std::uint64_t>(values.size()));
   for (const std::string& value : values) header += value;
   std::int64_t offset = 0;

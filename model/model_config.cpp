@@ -29,7 +29,6 @@ constexpr std::int64_t kMaxIntermediate = 1 << 23;
 constexpr std::int64_t kMaxHeads = 1 << 16;
 constexpr std::int64_t kMaxHeadDim = 1 << 14;
 constexpr std::int64_t kMaxVocabulary = 1 << 24;
-constexpr std::int64_t kMaxContextTokens = std::int64_t{1} << 32;
 
 /// What transformers' configuration classes assume where config.json is silent.
 struct Family {

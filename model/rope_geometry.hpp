@@ -5,6 +5,9 @@
 
 namespace longrope::model {
 
+/// The longest context that a config may speak of.
+inline constexpr std::int64_t kMaxContextTokens = std::int64_t{1} << 32;
+
 struct RopeGeometry {
   std::int64_t rotary_dim = 0;       ///< d, even; head_dim * partial_rotary_factor
   double theta = 10000.0;            ///< base

@@ -56,8 +56,8 @@ std::optional<kernels::DType> supported_dtype(const std::string& dtype) {
 /// weight_map of an index file: tensor name -> plain file name.
 std::map<std::string, std::string> read_index(const fs::path& path) {
   const std::string where = path_text(path);
-  const auto json = parse_json_object(read_small_file(path, kMaxIndexBytes), where);
-  const JsonObject index(json, where);
+  const auto root = parse_json_object(read_small_file(path, kMaxIndexBytes), where);
+  const JsonObject index(root, where);
   if (!index.has("weight_map") || !index.value("weight_map").is_object() || index.value("weight_map").empty()) {
     index.refuse("weight_map", "an object from tensor names to file names");
   }
@@ -78,16 +78,16 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
   return weight_map;
 }
 
-/// A tensor and the file that holds it.
-struct Stored {
-  TensorEntry entry;
-  std::size_t file = 0;
-  mutable std::atomic<bool> known_finite = false;  ///< the values were looked at: `require` does so once
-};
-
 }  // namespace
 
 struct TensorFiles::Impl {
+  /// A tensor and the file that holds it.
+  struct Stored {
+    TensorEntry entry;
+    std::size_t file = 0;
+    mutable std::atomic<bool> known_finite = false;  ///< the values were looked at: `require` does so once
+  };
+
   fs::path directory;
   std::vector<MappedFile> files;
   std::map<std::string, Stored> tensors;
@@ -155,7 +155,7 @@ TensorView TensorFiles::require(const std::string& name, const std::vector<std::
     throw InputError(fmt::format("[{}] must hold tensor '{}' of shape [{}] but got no such tensor",
                                  path_text(impl_->directory), excerpt(name), fmt::join(shape, ", ")));
   }
-  const Stored& stored = at->second;
+  const Impl::Stored& stored = at->second;
   const TensorEntry& entry = stored.entry;
   const MappedFile& file = impl_->files[stored.file];
   const auto where = [&] { return fmt::format("{}: tensor '{}'", path_text(file.path()), excerpt(name)); };

@@ -22,7 +22,7 @@ using nlohmann::json;
 constexpr std::int64_t kPrefixBytes = 8;
 constexpr std::int64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 constexpr std::size_t kMaxRank = 16;
-constexpr std::int64_t kMaxInt = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kMaxSize = std::numeric_limits<std::int64_t>::max();
 
 /// Bytes of one element; nullopt for dtypes we do not know and for those smaller than a byte (F4, F6).
 std::optional<std::int64_t> bytes_of_dtype(std::string_view dtype) {
@@ -45,9 +45,9 @@ std::vector<std::int64_t> read_sizes(const JsonObject& entry, const std::string&
   if (!list.is_array() || list.size() < low || list.size() > high) entry.refuse(key, rule);
   std::vector<std::int64_t> sizes;
   for (const json& item : list) {
-    if (!item.is_number_unsigned() || item.get<std::uint64_t>() > static_cast<std::uint64_t>(kMaxInt)) {
+    if (!item.is_number_unsigned() || item.get<std::uint64_t>() > static_cast<std::uint64_t>(kMaxSize)) {
       throw InputError(fmt::format("[{}: {}[{}]] must be an integer from 0 to {} but got {}", entry.where(), key,
-                                   sizes.size(), kMaxInt, excerpt_of(item)));
+                                   sizes.size(), kMaxSize, excerpt_of(item)));
     }
     sizes.push_back(item.get<std::int64_t>());
   }
@@ -59,8 +59,8 @@ std::int64_t count_elements(const JsonObject& entry, const std::vector<std::int6
   if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return 0;
   std::int64_t elements = 1;
   for (const std::int64_t extent : shape) {
-    if (elements > kMaxInt / extent) {
-      throw InputError(fmt::format("[{}: shape] must have at most {} elements but got [{}]", entry.where(), kMaxInt,
+    if (elements > kMaxSize / extent) {
+      throw InputError(fmt::format("[{}: shape] must have at most {} elements but got [{}]", entry.where(), kMaxSize,
                                    fmt::join(shape, ", ")));
     }
     elements *= extent;
@@ -88,7 +88,7 @@ TensorEntry read_entry(const std::string& name, const json& value, const std::st
   }
   const std::int64_t bytes = offsets[1] - offsets[0];
   if (const auto item = bytes_of_dtype(result.dtype)) {
-    if (result.elements > kMaxInt / *item || result.elements * *item != bytes) {
+    if (result.elements > kMaxSize / *item || result.elements * *item != bytes) {
       throw InputError(fmt::format("[{}: data_offsets] must span shape [{}] of {} but got {} bytes at byte offset {}",
                                    entry.where(), fmt::join(result.shape, ", "), excerpt(result.dtype), bytes,
                                    data_begin + offsets[0]));

@@ -7,8 +7,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::int64_t kMaxTokens = std::int64_t{1} << 32;
-
 void put(Json& object, const RopeTable& table) {
   object["factors"] = table.factors;
   object["inv_freq"] = table.inv_freq;
@@ -20,7 +18,7 @@ RopeTable get(const JsonObject& object, const RopeGeometry& geometry) {
   const auto attention_factor = object.find_number("attention_factor", 0.0);
   if (!attention_factor) object.refuse("attention_factor", "a number greater than 0");
   return RopeTable::from_factors(geometry, object.positive_numbers("factors", geometry.pairs()), *attention_factor,
-                                 object.integer("start_tokens", 0, kMaxTokens));
+                                 object.integer("start_tokens", 0, kMaxContextTokens));
 }
 
 }  // namespace
@@ -43,7 +41,7 @@ ExportTables read_table_json(const std::string& text, const std::string& where, 
   const nlohmann::json parsed = parse_json_object(text, where);
   const JsonObject root(parsed, where);
   ExportTables tables;
-  tables.target_length = root.integer("target_length", 1, kMaxTokens);
+  tables.target_length = root.integer("target_length", 1, kMaxContextTokens);
   tables.long_table = get(root, config.rope);
   tables.short_table = tables.long_table;
   tables.switches = root.has("short");

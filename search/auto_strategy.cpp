@@ -6,17 +6,13 @@
 #include <numeric>
 #include <utility>
 
+#include "search/nan.hpp"
 #include "search/ordering.hpp"
 #include "search/parametric_families.hpp"
 #include "search/scalarisation.hpp"
 #include "search/surrogate_step.hpp"
 
 namespace longrope::search {
-namespace {
-
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-}  // namespace
 
 AutoStrategy::AutoStrategy(const Space& space, const StrategyOptions& options, AutoTuning tuning)
     : GenerationalStrategy(space, options), tuning_(std::move(tuning)), factors_(this->space()) {

@@ -12,9 +12,6 @@
 namespace longrope::search {
 namespace {
 
-constexpr double kStepSize = 0.15;  // in log λ
-constexpr double kPenalty = 0.02;   // of the squared distance to the repaired point, in log perplexity
-
 Eigen::MatrixXd coordinates(const LogFactors& factors, Eigen::Index knots) {
   const Eigen::Index pairs = factors.pairs();
   const Eigen::MatrixXd hats = hat_basis(pairs, knots > 0 ? knots : pairs);

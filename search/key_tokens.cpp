@@ -4,18 +4,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <mutex>
 
 #include "kernels/error.hpp"
 #include "model/rope_spec.hpp"
+#include "search/nan.hpp"
 #include "search/store_table.hpp"
 
 namespace longrope::search {
 namespace {
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr std::int64_t kLongestContext = 4096;  // LongPPL's, of 32,768
 constexpr std::int64_t kShareOfOriginal = 8;
 constexpr std::int64_t kShortestContext = 4;  // a step is a quarter of it

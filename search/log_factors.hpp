@@ -10,6 +10,11 @@
 
 namespace longrope::search {
 
+/// The first step of CMA-ES among such points, in log λ.
+inline constexpr double kStepSize = 0.15;
+/// Of the squared distance to the repaired point, in log perplexity.
+inline constexpr double kPenalty = 0.02;
+
 class LogFactors {
  public:
   /// Keeps a copy of `space`, which must be valid.

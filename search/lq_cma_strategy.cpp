@@ -2,19 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <utility>
 
+#include "search/nan.hpp"
 #include "search/ordering.hpp"
 #include "search/quadratic_model.hpp"
 
 namespace longrope::search {
 namespace {
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-constexpr double kStepSize = 0.15;   // in log λ
-constexpr double kPenalty = 0.02;    // of the squared distance to the repaired point, in log perplexity
 constexpr std::size_t kRecent = 15;  // scored points that the surrogate's ranks are compared on
 
 /// The default population, rounded up to whole batches.

@@ -50,6 +50,8 @@ struct NeedlePrefill {
 
 /// Tokens of the longest answer in a grid.
 std::int64_t longest_answer(const model::NeedlePromptMaker& maker, const NeedleGrid& grid);
+/// Generated beyond it.
+inline constexpr std::int64_t kSpareTokens = 4;
 /// Makes the prompt of every cell once. Throws InputError for any that cannot be, or that has tokens which a model of
 /// this vocabulary has not.
 void check_prompts(const model::NeedlePromptMaker& maker, const NeedleGrid& grid, std::int64_t new_tokens,

@@ -4,12 +4,11 @@
 #include <cmath>
 #include <limits>
 
+#include "search/nan.hpp"
 #include "search/ordering.hpp"
 
 namespace longrope::search {
 namespace {
-
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 double log_of(double objective) { return objective > 0.0 && std::isfinite(objective) ? std::log(objective) : kNan; }
 

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <limits>
 #include <stdexcept>
 
 #include "kernels/error.hpp"
 #include "model/rope_spec.hpp"
 #include "search/frontier_pick.hpp"
+#include "search/nan.hpp"
 #include "search/patience.hpp"
 #include "search/racing_round.hpp"
 #include "search/stage_record.hpp"
@@ -19,7 +19,6 @@ namespace longrope::search {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 bool holds_stage(const std::filesystem::path& store, const std::string& name) {
   const std::vector<StoreContents> stages = read_stages(store);

@@ -6,15 +6,12 @@
 #include <limits>
 #include <sstream>
 
+#include "search/nan.hpp"
 #include "search/objective.hpp"
 #include "search/paired_difference.hpp"
 
 namespace longrope::search {
-namespace {
-
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-}  // namespace
+namespace {}  // namespace
 
 std::vector<std::string> baseline_names(const StoreStage& stage) {
   if (stage.baselines.empty()) return {std::begin(kBaselineNames), std::end(kBaselineNames)};

@@ -14,6 +14,9 @@ namespace po = boost::program_options;
 /// Exit codes of the program.
 enum Exit : int { kDone = 0, kFailed = 1, kUsage = 2, kInterrupted = 3 };
 
+/// The most that an option may ask for; a length is of a window or a context, in tokens.
+inline constexpr std::int64_t kMaxLength = std::int64_t{1} << 32, kMaxWindows = 1'000'000, kMaxThreads = 4096;
+
 // Each command: arguments after its name in, exit code out; throws longrope::Error.
 int run_evaluate(const std::vector<std::string>& arguments);
 int run_search(const std::vector<std::string>& arguments);

@@ -14,8 +14,7 @@
 namespace longrope::cli {
 namespace {
 
-constexpr std::int64_t kMaxLength = std::int64_t{1} << 32;
-constexpr std::int64_t kMaxTrials = 100'000;
+constexpr std::int64_t kMaxPasskeys = 100'000;
 
 }  // namespace
 
@@ -51,7 +50,7 @@ int run_evaluate(const std::vector<std::string>& arguments) {
   if (values.count("length") != 0)
     lengths = parse_integers("length", values["length"].as<std::string>(), 2, kMaxLength);
   request.metrics = parse_metrics(values["metrics"].as<std::string>());
-  request.trials = parse_integer("trials", values["trials"].as<std::string>(), 1, kMaxTrials);
+  request.trials = parse_integer("trials", values["trials"].as<std::string>(), 1, kMaxPasskeys);
   if (!values["trials"].defaulted() && !request.metrics.passkey)
     throw InputError("[usage] --trials needs the metric passkey, and it would do nothing");
   request.objectives = parse_objective_arguments(values, kinds_of(request.metrics));

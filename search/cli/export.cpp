@@ -20,7 +20,6 @@ namespace longrope::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-constexpr std::int64_t kMaxLength = std::int64_t{1} << 32;
 
 /// Everything --json prints.
 struct Report {

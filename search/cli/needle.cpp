@@ -25,9 +25,7 @@ namespace longrope::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-constexpr std::int64_t kMaxLength = std::int64_t{1} << 32;
 constexpr std::int64_t kMaxTrials = 1'000'000, kMaxDepths = 101, kMaxNewTokens = 4096;
-constexpr std::int64_t kSpareTokens = 4;  // generated beyond the longest answer
 
 struct NeedleArguments {
   std::vector<model::RopeSpec> ropes;
@@ -157,9 +155,9 @@ search::NeedleRun describe(const NeedleArguments& arguments, const Session& sess
 }
 
 /// "cell 12/100  8s left"
-class Progress {
+class CellProgress {
  public:
-  explicit Progress(std::size_t cells, std::size_t done) : cells_(cells), done_(done), first_(done) {}
+  explicit CellProgress(std::size_t cells, std::size_t done) : cells_(cells), done_(done), first_(done) {}
   void step() {
     ++done_;
     const double elapsed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
@@ -193,7 +191,7 @@ int run_needle(const std::vector<std::string>& texts) {
   const model::TextTokenizer tokenizer = needle_tokenizer(session.model_directory());
   const model::NeedlePromptMaker maker(tokenizer, &session.corpus(), arguments.task);
   const std::int64_t new_tokens =
-      arguments.new_tokens ? *arguments.new_tokens : search::longest_answer(maker, grid) + kSpareTokens;
+      arguments.new_tokens ? *arguments.new_tokens : search::longest_answer(maker, grid) + search::kSpareTokens;
   search::check_prompts(maker, grid, new_tokens, config.vocabulary);  // all are possible before the first is run
   std::vector<std::vector<model::RopeTable>> tables;
   for (const model::RopeSpec& rope : arguments.ropes) {
@@ -214,7 +212,7 @@ int run_needle(const std::vector<std::string>& texts) {
 
   install_stop_signals();
   const auto started = std::chrono::steady_clock::now();
-  Progress progress(run.cells(), run.rows.size());
+  CellProgress progress(run.cells(), run.rows.size());
   const auto on_row = [&](search::NeedleRow row) {
     if (writer) writer->append(row);
     run.rows.push_back(std::move(row));

@@ -34,7 +34,7 @@ Json cell_json(const NeedleRun& run, const NeedleRow& row) {
           {"status", search::kStatusNames[static_cast<std::size_t>(row.status)]}};
 }
 
-std::string percent(double share) { return std::isfinite(share) ? fmt::format("{:.0f}%", 100.0 * share) : "-"; }
+std::string whole_percent(double share) { return std::isfinite(share) ? fmt::format("{:.0f}%", 100.0 * share) : "-"; }
 std::string perplexity(double value) { return std::isfinite(value) ? fmt::format("{:.4g}", value) : "-"; }
 
 void print_line(const std::string& head, std::size_t columns, const std::function<std::string(std::size_t)>& cell) {
@@ -100,9 +100,9 @@ void print_needle_run(const NeedleRun& run) {
     print_line("depth", lengths, [&](std::size_t l) { return fmt::format("{}", run.grid.lengths[l]); });
     for (std::size_t d = 0; d < run.grid.depths_percent.size(); ++d) {
       print_line(fmt::format("{:g}%", run.grid.depths_percent[d]), lengths,
-                 [&](std::size_t l) { return percent(search::summarise(tables.rows(r, l, d)).accuracy()); });
+                 [&](std::size_t l) { return whole_percent(search::summarise(tables.rows(r, l, d)).accuracy()); });
     }
-    print_line("all", lengths, [&](std::size_t l) { return percent(tables.of_length(r, l).accuracy()); });
+    print_line("all", lengths, [&](std::size_t l) { return whole_percent(tables.of_length(r, l).accuracy()); });
     print_line("95%", lengths, [&](std::size_t l) {
       const auto [low, high] = tables.of_length(r, l).accuracy_interval();
       return std::isfinite(low) ? fmt::format("{:.0f}-{:.0f}%", 100.0 * low, 100.0 * high) : "-";

@@ -20,8 +20,7 @@ namespace longrope::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-constexpr std::int64_t kMaxLength = std::int64_t{1} << 32;
-constexpr std::int64_t kMaxWindows = 1'000'000, kMaxBudget = 1'000'000'000, kMaxThreads = 4096;
+constexpr std::int64_t kMaxEvaluations = 1'000'000'000;
 constexpr double kMaxGigabytes = 1e6, kMaxRate = 1e9;
 constexpr double kBytesPerGigabyte = 1e9, kFlopsPerTeraflop = 1e12;
 
@@ -111,7 +110,7 @@ PlanArguments parse_plan(const po::variables_map& values) {
   a.options.threads = parse_integer("threads", values["threads"].as<std::string>(), 1, kMaxThreads);
   a.options.generation = values.count("generate") != 0;
   a.windows = parse_integer("windows", values["windows"].as<std::string>(), 1, kMaxWindows);
-  a.budget = parse_integer("budget", values["budget"].as<std::string>(), 1, kMaxBudget);
+  a.budget = parse_integer("budget", values["budget"].as<std::string>(), 1, kMaxEvaluations);
   a.options.tasks = kTablesOfAStep;
   if (values.count("rate") != 0)
     a.rate = parse_number("rate", values["rate"].as<std::string>(), 1e-6, kMaxRate) * kFlopsPerTeraflop;

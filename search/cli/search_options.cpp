@@ -18,9 +18,7 @@
 namespace longrope::cli {
 namespace {
 
-constexpr std::int64_t kMaxLength = std::int64_t{1} << 32;
 constexpr std::int64_t kMaxBudget = 100'000'000;
-constexpr std::int64_t kMaxWindows = 1'000'000;
 constexpr double kDefaultConfidence = 0.95;
 
 /// Algorithms of the papers and textbook ones, which run as they were written: whole evaluations, to their own count.

@@ -11,12 +11,6 @@
 #include "kernels/error.hpp"
 
 namespace longrope::cli {
-namespace {
-
-constexpr std::int64_t kMaxThreads = 4096;
-constexpr std::int64_t kMaxWindows = 1'000'000;
-
-}  // namespace
 
 po::options_description session_options(bool windows) {
   po::options_description options("Model, text and device");
@@ -46,6 +40,13 @@ po::options_description session_options(bool windows) {
       "threads", po::value<std::string>()->default_value(threads), "threads; does not change the result")(
       "verbose", "say on stderr what is computed where, and the memory it takes");
   return options;
+}
+
+po::variables_map with_model(const po::variables_map& values, const std::string& directory) {
+  po::variables_map changed = values;
+  changed.erase("model");
+  changed.insert({"model", po::variable_value(directory, false)});
+  return changed;
 }
 
 Session::Session(const po::variables_map& values, std::int64_t longest_window, std::int64_t tables,

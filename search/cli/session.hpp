@@ -20,6 +20,8 @@ namespace longrope::cli {
 /// --model --text --tokens --windows --protocol --backend --devices --precision --rope-precision --threads --verbose.
 /// windows: with --windows and --protocol.
 po::options_description session_options(bool windows = true);
+/// The same values with another --model.
+po::variables_map with_model(const po::variables_map& values, const std::string& directory);
 
 /// Tables that a search scores at a time, at least: strategies propose about as many.
 inline constexpr std::int64_t kTablesOfAStep = 8;

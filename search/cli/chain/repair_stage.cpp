@@ -51,13 +51,6 @@ std::vector<search::BaselineTable> make_baselines(const model::ModelConfig& conf
   return baselines;
 }
 
-po::variables_map with_model(const po::variables_map& values, const std::string& directory) {
-  po::variables_map changed = values;
-  changed.erase("model");
-  changed.insert({"model", po::variable_value(directory, false)});
-  return changed;
-}
-
 nlohmann::ordered_json by_objective(const std::vector<double>& values, const search::StageOptions& options) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
   for (std::size_t k = 0; k < options.objectives.size() && k < values.size(); ++k)

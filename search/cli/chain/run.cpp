@@ -20,13 +20,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-po::variables_map with_model(const po::variables_map& values, const std::string& directory) {
-  po::variables_map changed = values;
-  changed.erase("model");
-  changed.insert({"model", po::variable_value(directory, false)});
-  return changed;
-}
-
 std::int64_t longest_of(const SearchArguments& arguments) {
   std::int64_t longest = arguments.target_length;
   for (const search::Objective& objective : arguments.objectives) longest = std::max(longest, objective.length);

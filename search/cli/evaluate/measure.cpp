@@ -19,8 +19,6 @@
 namespace longrope::cli {
 namespace {
 
-constexpr std::int64_t kSpareTokens = 4;  // generated beyond the longest answer
-
 /// Key tokens are those that a context beyond L0 helps: up to there a length has none.
 std::vector<search::Objective> objectives_at(const EvaluateRequest& request, const Session& session,
                                              std::int64_t length) {
@@ -86,7 +84,7 @@ void ask_passkeys(const EvaluateRequest& request, const Session& session, const 
   search::NeedleJob job;
   job.grid = passkey_grid(request, length);
   job.ropes = tables.size();
-  job.new_tokens = search::longest_answer(maker, job.grid) + kSpareTokens;
+  job.new_tokens = search::longest_answer(maker, job.grid) + search::kSpareTokens;
   std::vector<search::NeedleRow> answers;
   Progress progress(length, "passkeys", job.ropes * job.grid.cells());
   std::vector<std::vector<model::RopeTable>> by_length;
@@ -146,7 +144,7 @@ void check_lengths(const EvaluateRequest& request, const Session& session) {
     const model::TextTokenizer tokenizer = needle_tokenizer(session.model_directory());
     const model::NeedlePromptMaker maker(tokenizer, &session.corpus(), passkey_options(request));
     const search::NeedleGrid grid = passkey_grid(request, length);
-    search::check_prompts(maker, grid, search::longest_answer(maker, grid) + kSpareTokens,
+    search::check_prompts(maker, grid, search::longest_answer(maker, grid) + search::kSpareTokens,
                           session.transformer().config().vocabulary);
   }
   if (request.metrics.key_ppl && shortest_key == 0) {

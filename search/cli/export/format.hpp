@@ -1,6 +1,7 @@
 // What every format of `export` is to the command: checked first, then written once, then read back.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -12,6 +13,9 @@
 #include "search/cli/command.hpp"
 
 namespace longrope::cli {
+
+/// The longest file that is read back, in bytes.
+inline constexpr std::int64_t kMaxTableBytes = 64 << 20;
 
 /// What is exported, for all formats.
 struct ExportRequest {

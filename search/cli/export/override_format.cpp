@@ -9,8 +9,6 @@
 namespace longrope::cli {
 namespace {
 
-constexpr std::int64_t kMaxBytes = 64 << 20;
-
 class OverrideFormat final : public ExportFormat {
  public:
   OverrideFormat(const ExportRequest& request, model::OverrideEngine override_engine)
@@ -67,7 +65,7 @@ class OverrideFormat final : public ExportFormat {
 
   model::ExportTables reread() const override {
     const std::filesystem::path file = request().out / "overrides.json";
-    return read_override_json(engine_, model::read_small_file(file, kMaxBytes), file.string(), request().config);
+    return read_override_json(engine_, model::read_small_file(file, kMaxTableBytes), file.string(), request().config);
   }
 
  private:

@@ -13,8 +13,6 @@
 namespace longrope::cli {
 namespace {
 
-constexpr std::int64_t kMaxBytes = 64 << 20;
-
 /// One factor per line: nothing but the long table's factors.
 class CsvFormat final : public ExportFormat {
  public:
@@ -108,7 +106,7 @@ class JsonFormat final : public ExportFormat {
   }
 
   model::ExportTables reread() const override {
-    return model::read_table_json(model::read_small_file(request().out, kMaxBytes), request().out.string(),
+    return model::read_table_json(model::read_small_file(request().out, kMaxTableBytes), request().out.string(),
                                   request().config);
   }
 };

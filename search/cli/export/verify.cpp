@@ -19,7 +19,6 @@ namespace longrope::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
 
 constexpr double kRelativePerplexity = 1e-4;
 constexpr int kEngineMissing = 3;  // the script's exit code
@@ -146,9 +145,9 @@ std::vector<VerifiedRow> verify_nll(const ExportFormat& format, const model::Exp
 
 std::vector<VerifiedRow> verify_engine(const EngineOptions& engine, const ExportFormat& format, const Session& session,
                                        const std::string& out, const std::vector<std::int64_t>& lengths) {
-  Json request{{"model", fs::absolute(out).string()}, {"lengths", Json::array()}};
+  nlohmann::json request{{"model", fs::absolute(out).string()}, {"lengths", nlohmann::json::array()}};
   for (const std::int64_t length : lengths) {
-    Json windows = Json::array();
+    nlohmann::json windows = nlohmann::json::array();
     for (const model::Window& window :
          model::make_windows(session.corpus(), session.protocol(), length, session.window_count())) {
       windows.push_back(
@@ -164,14 +163,14 @@ std::vector<VerifiedRow> verify_engine(const EngineOptions& engine, const Export
   const model::ExportTables applied = format.applied();
   std::vector<VerifiedRow> rows;
   try {
-    const Json answer = Json::parse(done.output);
+    const nlohmann::json answer = nlohmann::json::parse(done.output);
     for (std::size_t i = 0; i < lengths.size(); ++i) {
-      const Json& result = answer.at("results").at(i);
+      const nlohmann::json& result = answer.at("results").at(i);
       rows.push_back({answer.at("engine").get<std::string>(), lengths[i], 0.0,
                       result.at("nll_nats").get<double>() / result.at("tokens").get<double>(),
                       format.exact_weights() && session.numerics().find("/f32/") != std::string::npos});
     }
-  } catch (const Json::exception&) {
+  } catch (const nlohmann::json::exception&) {
     throw RuntimeError(failed);
   }
   for (VerifiedRow& row : rows) {

@@ -13,8 +13,6 @@
 namespace longrope::cli {
 namespace {
 
-constexpr std::size_t kMaxDots = 1500;
-
 /// The frame of perplexities that are worth a look: from the best to a little above where the search began, or to the
 /// best baseline. One bad candidate must not press everything else into a line.
 void frame_from_best(PlotAxis& axis, double best, double reference) {

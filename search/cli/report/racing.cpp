@@ -14,7 +14,7 @@
 namespace longrope::cli {
 namespace {
 
-constexpr std::size_t kMaxListed = 200, kMaxDots = 1500, kMaxBars = 16;
+constexpr std::size_t kMaxListed = 200, kMaxBars = 16;
 
 struct Dropped {
   const search::StoreRow* row;

@@ -57,6 +57,8 @@ std::string key_of(const StageView& stage, const std::string& what);
 /// The first pair that turns less than once within L0: LongRoPE2's critical dimension over two
 /// (Space::critical_pair_of); none where theta gives none.
 std::optional<std::int64_t> critical_pair(const search::StoreModel& model);
+/// Dots of one chart, at most.
+inline constexpr std::size_t kMaxDots = 1500;
 /// Every n-th position of `count`, at most `limit` of them.
 std::vector<std::size_t> thinned(std::size_t count, std::size_t limit);
 
