@@ -4,6 +4,7 @@ raced, one with two objectives and a repair, an empty one, one that a search is 
 
     python3 tests/cli/notebooks.py --longrope build/release/longrope
 """
+import copy
 import importlib.util
 import json
 import os
@@ -39,23 +40,30 @@ def stripped(checks, path):
     checks.true(kinds[0] == "markdown" and "code" in kinds, f"{path.name}: begins with text", "markdown, then code", kinds)
 
 
-def execute(checks, path, store, what):
-    """The number of pictures, and the text of all outputs."""
+def execute(checks, path, files):
+    """Of each store in turn the number of pictures, and the text of all outputs. One kernel for all: it starts longer than the
+    notebook takes, and is emptied before each."""
     import nbclient
     import nbformat
     book = nbformat.read(path, as_version=4)
-    os.environ["LONGROPE_STORE"] = str(store)
-    client = nbclient.NotebookClient(book, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}})
+    together = nbformat.from_dict({**book, "cells": []})
+    for file in files:
+        together.cells.append(nbformat.v4.new_code_cell(f"%reset -f\nimport os\nos.environ['LONGROPE_STORE'] = {str(file)!r}"))
+        together.cells += copy.deepcopy(book.cells)
+    client = nbclient.NotebookClient(together, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}})
     try:
         client.execute()
     except nbclient.exceptions.CellExecutionError as error:
-        checks.fail(f"{path.name} on {what}", "no error", str(error)[-1500:])
-        return 0, ""
-    outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
-    warnings = [o["text"] for o in outputs if o.get("name") == "stderr"]
-    checks.equal(warnings, [], f"{path.name} on {what}: warnings")
-    pictures = sum("image/png" in o.get("data", {}) for o in outputs)
-    return pictures, "".join(str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for o in outputs)
+        checks.fail(f"{path.name} on {', '.join(file.stem for file in files)}", "no error", str(error)[-1500:])
+    shown = []
+    for k, file in enumerate(files):
+        cells = together.cells[k * (len(book.cells) + 1):][:len(book.cells) + 1]
+        outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+        warnings = [o["text"] for o in outputs if o.get("name") == "stderr"]
+        checks.equal(warnings, [], f"{path.name} on {file.stem}: warnings")
+        pictures = sum("image/png" in o.get("data", {}) for o in outputs)
+        shown.append((pictures, "".join(str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for o in outputs)))
+    return shown
 
 
 def helpers(program, checks, path, what):
@@ -86,10 +94,9 @@ def helpers(program, checks, path, what):
             checks.equal(last, [point["id"] for point in stage["frontier"]], f"{what}, {name}: last frontier")
 
 
-def needles(program, checks, directory):
-    """A store that holds a needle run only: the helpers against inspect, and the pictures."""
+def needles(program, checks, path):
+    """A store that holds a needle run only: the helpers against inspect."""
     import store as helper
-    path = directory / "needles.h5"
     program.json("needle", "--model", ROOT / "experiments" / "reference", "--rope", "none", "--rope", "yarn", "--length", "200,300", "--depths", 3,
                  "--trials", 2, "--keys", "10000-99999", "--store", path, "--json")
     run = program.json("inspect", "--store", path, "--json")["needle"][0]
@@ -108,9 +115,6 @@ def needles(program, checks, directory):
                      (result["rope"], result["length"], result["depth"], result["trials"], result["exact"]), "a result")
         checks.close(row["needle_ppl"], result["needle_ppl"], 1e-12 * result["needle_ppl"], "its needle PPL")
         checks.close(row["low"], result["accuracy_interval"][0], 1e-12, "its interval")
-    count, text = execute(checks, NOTEBOOKS / "needles.ipynb", path, "a store of needles")
-    checks.equal(count, 2, "needles on a store of needles: pictures")
-    checks.true("needle runs: main" in text, "needles on a store of needles: names", "main", text[:300])
 
 
 def test(program, checks, directory, arguments):
@@ -124,7 +128,7 @@ def test(program, checks, directory, arguments):
     os.environ.update(PYTHONDONTWRITEBYTECODE="1", PYDEVD_DISABLE_FILE_VALIDATION="1")
     model = rc.make_checkpoint(directory / "model", "llama", seed=41, layers=2)
     tokens = rc.write_raw(directory / "tokens.u16", rc.random_documents(43, 320, [9000])[0])
-    raced, pair, empty, growing = (directory / f"{name}.h5" for name in ("raced", "pair", "empty", "growing"))
+    raced, pair, empty, growing, hidden = (directory / f"{name}.h5" for name in ("raced", "pair", "empty", "growing", "needles"))
     search = ["search", "--model", model, "--tokens", tokens, "--target-length", 256, "--seed", 5, "--json"]
     program.json(*search, "--windows", 5, "--strategy", "paper-ga", "--budget", 100, "--racing", 0.6, "--store", raced)
     program.json(*search, "--windows", 3, "--strategy", "random", "--budget", 20, "--store", pair)
@@ -135,26 +139,26 @@ def test(program, checks, directory, arguments):
         stores.stage(f)["generations/generation"].resize((0,))
     for path in (raced, pair, empty):
         helpers(program, checks, path, path.stem)
+    needles(program, checks, hidden)
     # Pictures: one in each, but where there is nothing to draw.
-    pictures = {"raced": {"factor_curves": 1, "frontiers": 0, "needles": 0, "racing": 1, "running_search": 1, "stages": 2},
-                "pair": {"factor_curves": 1, "frontiers": 1, "racing": 0, "running_search": 1, "stages": 2},
-                "empty": {"factor_curves": 1, "frontiers": 0, "racing": 0, "running_search": 1, "stages": 2}}
-    for path in (raced, pair, empty):
-        for book in books:
-            if book.stem == "needles" and path != raced:
-                continue
-            count, text = execute(checks, book, path, path.stem)
-            checks.equal(count, pictures[path.stem][book.stem], f"{book.name} on {path.stem}: pictures")
-            if (book.stem, path.stem) == ("frontiers", "pair"):
-                checks.true("stages with several objectives: repair" in text, "frontiers on pair: says which stage", "repair", text[:300])
-    needles(program, checks, directory)
+    pictures = {"factor_curves": {raced: 1, pair: 1, empty: 1}, "frontiers": {raced: 0, pair: 1, empty: 0}, "needles": {raced: 0, hidden: 2},
+                "racing": {raced: 1, pair: 0, empty: 0}, "running_search": {raced: 1, pair: 1, empty: 1},
+                "stages": {raced: 2, pair: 2, empty: 2}}
+    said = {("frontiers", pair): "stages with several objectives: repair", ("needles", hidden): "needle runs: main"}
+    for book in books:
+        expected = pictures[book.stem]
+        for (path, wanted), (count, text) in zip(expected.items(), execute(checks, book, list(expected))):
+            checks.equal(count, wanted, f"{book.name} on {path.stem}: pictures")
+            words = said.get((book.stem, path))
+            if words:
+                checks.true(words in text, f"{book.name} on {path.stem}: what it says", words, text[:300])
     # random: the strategy that nothing but its budget ends.
     writer = program.start(*search[:-1], "--windows", 20, "--strategy", "random", "--budget", 100000, "--store", growing)
     try:
         deadline = time.monotonic() + 60
         while not growing.exists() and time.monotonic() < deadline and writer.poll() is None:
             time.sleep(0.05)
-        count, text = execute(checks, NOTEBOOKS / "running_search.ipynb", growing, "a store that grows")
+        [(count, text)] = execute(checks, NOTEBOOKS / "running_search.ipynb", [growing])
         checks.equal(count, 1, "running_search on a store that grows: pictures")
         checks.true("running" in text, "running_search on a store that grows: status", "running", text[:300])
         checks.true(writer.poll() is None, "the search goes on", "running", writer.poll())
