@@ -65,10 +65,10 @@ sanitize() {  # TOOL GROUPS: part of the names of kernel_check's groups
 for step in "${steps[@]}"; do
   case $step in
     device) run device 20 nvidia-smi --query-gpu=name,memory.total,driver_version,compute_cap --format=csv,noheader ;;
-    check) run check 120 "$kernels/kernel_check" ;;
+    check) run check 180 "$kernels/kernel_check" ;;
     memcheck) sanitize memcheck "" ;;
     racecheck) for group in rms_norm "vocabulary 1000" "grouped heads"; do sanitize racecheck "$group"; done ;;
-    bench) run bench 90 "$kernels/kernel_bench" --json "$out/bench.json" ;;
+    bench) run bench 120 "$kernels/kernel_bench" --json "$out/bench.json" ;;
     attention) run attention 60 "$python" "$here/attention_peer.py" --records "$out" ;;
     checkpoint)
       run checkpoint 90 "$python" "$here/random_checkpoint.py" --shape llama3-8b ${layers:+--layers "$layers"} --out "$checkpoint" \
