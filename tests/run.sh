@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs packages, builds and runs the tests: `bash tests/run.sh [PRESET] [ctest options]`, PRESET ci by default
-# (dev, asan-ubsan, tsan: see CMakePresets.json). Ends with ctest's own summary.
+# (dev, asan-ubsan: see CMakePresets.json). Ends with ctest's own summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
