@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "kernels/backend.hpp"
+#include "kernels/check/backend_data.hpp"
 #include "kernels/check/device_data.hpp"
 #include "kernels/check/harness.hpp"
 
@@ -79,14 +80,14 @@ void check_products(const Backend& backend, Result& result) {
 class SmallModel {
  public:
   explicit SmallModel(const Backend& backend)
-      : backend_(backend), head_(backend.pack_lm_head(host(kVocabulary, kHidden))) {
-    embedding_ = backend.pack_embedding(host(kVocabulary, kHidden));
+      : backend_(backend), head_(backend.pack_lm_head(random_weight_(kVocabulary, kHidden))) {
+    embedding_ = backend.pack_embedding(random_weight_(kVocabulary, kHidden));
     norm_ = backend.pack_vector(random_values(kHidden));
     for (Weights& w : layers_) {
-      w.qkv = backend.pack_linear(host(kShape.qkv_cols(), kHidden), random_values(kShape.qkv_cols()));
-      w.output = backend.pack_linear(host(kHidden, kShape.heads * kShape.head_dim), {});
-      w.gate_up = backend.pack_linear(host(2 * kMlp, kHidden), {});
-      w.down = backend.pack_linear(host(kHidden, kMlp), {});
+      w.qkv = backend.pack_linear(random_weight_(kShape.qkv_cols(), kHidden), random_values(kShape.qkv_cols()));
+      w.output = backend.pack_linear(random_weight_(kHidden, kShape.heads * kShape.head_dim), {});
+      w.gate_up = backend.pack_linear(random_weight_(2 * kMlp, kHidden), {});
+      w.down = backend.pack_linear(random_weight_(kHidden, kMlp), {});
     }
     for (int n = 0; n < kSequences; ++n) {
       ids_.push_back(random_ids(kRows, kVocabulary));
@@ -150,21 +151,8 @@ class SmallModel {
   struct Weights {
     std::unique_ptr<Linear> qkv, output, gate_up, down;
   };
-  struct Buffer {
-    Buffer(const Backend& backend, DType dtype, std::int64_t rows, std::int64_t cols)
-        : memory(backend.allocate(rows * cols * bytes_of(dtype))), matrix{memory.get(), dtype, rows, cols} {}
-    DeviceMemory memory;
-    Matrix matrix;
-  };
-
-  /// A random weight; lives until the next call, long enough for packing.
-  ConstMatrix host(std::int64_t rows, std::int64_t cols) {
-    scratch_ = random_values(rows * cols, 1.0 / std::sqrt(static_cast<double>(cols)), false);
-    return {scratch_.data(), DType::f32, rows, cols};
-  }
-
   const Backend& backend_;
-  std::vector<float> scratch_;
+  RandomWeights random_weight_;
   std::unique_ptr<LmHead> head_;
   std::unique_ptr<Embedding> embedding_;
   std::unique_ptr<Vector> norm_;

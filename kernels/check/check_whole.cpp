@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "kernels/backend.hpp"
+#include "kernels/check/backend_data.hpp"
 #include "kernels/check/device_data.hpp"
 #include "kernels/check/harness.hpp"
 #include "kernels/error.hpp"
@@ -17,22 +18,22 @@ class Layer {
       : backend_(backend),
         ids_(random_ids(kRows, kVocabulary)),
         norm_(backend.pack_vector(random_values(kHidden))),
-        embedding_(backend.pack_embedding(host(kVocabulary, kHidden))),
-        head_(backend.pack_lm_head(host(kVocabulary, kHidden))),
-        qkv_(backend.pack_linear(host(kShape.qkv_cols(), kHidden), random_values(kShape.qkv_cols()))),
-        output_(backend.pack_linear(host(kHidden, 1024), {})),
-        gate_up_(backend.pack_linear(host(2 * kMlp, kHidden), {})),
-        down_(backend.pack_linear(host(kHidden, kMlp), {})) {}
+        embedding_(backend.pack_embedding(random_weight_(kVocabulary, kHidden))),
+        head_(backend.pack_lm_head(random_weight_(kVocabulary, kHidden))),
+        qkv_(backend.pack_linear(random_weight_(kShape.qkv_cols(), kHidden), random_values(kShape.qkv_cols()))),
+        output_(backend.pack_linear(random_weight_(kHidden, 1024), {})),
+        gate_up_(backend.pack_linear(random_weight_(2 * kMlp, kHidden), {})),
+        down_(backend.pack_linear(random_weight_(kHidden, kMlp), {})) {}
 
   /// NLL of the rows, computed in memory of the backend as a model does.
   std::vector<double> run() const {
-    const Buffer hidden(backend_, DType::f32, kHidden);
-    const Buffer normed(backend_, DType::bf16, kHidden);
-    const Buffer qkv(backend_, DType::bf16, kShape.qkv_cols());
-    const Buffer q(backend_, DType::bf16, 1024);
-    const Buffer attended(backend_, DType::bf16, 1024);
-    const Buffer gates(backend_, DType::bf16, 2 * kMlp);
-    const Buffer gated(backend_, DType::bf16, kMlp);
+    const Buffer hidden(backend_, DType::f32, kRows, kHidden);
+    const Buffer normed(backend_, DType::bf16, kRows, kHidden);
+    const Buffer qkv(backend_, DType::bf16, kRows, kShape.qkv_cols());
+    const Buffer q(backend_, DType::bf16, kRows, 1024);
+    const Buffer attended(backend_, DType::bf16, kRows, 1024);
+    const Buffer gates(backend_, DType::bf16, kRows, 2 * kMlp);
+    const Buffer gated(backend_, DType::bf16, kRows, kMlp);
     RotationSpec spec;
     for (int i = 0; i < 64; ++i) spec.inv_freq.push_back(1.0 / (1.0 + 3.0 * i));
     const auto table = backend_.make_rotation_table(spec, kRows);
@@ -62,21 +63,8 @@ class Layer {
   static constexpr std::int64_t kVocabulary = 9001;
   static constexpr AttentionShape kShape{8, 2, 128, 128};
 
-  struct Buffer {
-    Buffer(const Backend& backend, DType dtype, std::int64_t cols)
-        : memory(backend.allocate(kRows * cols * bytes_of(dtype))), matrix{memory.get(), dtype, kRows, cols} {}
-    DeviceMemory memory;
-    Matrix matrix;
-  };
-
-  /// A random weight; lives until the next call, long enough for packing.
-  ConstMatrix host(std::int64_t rows, std::int64_t cols) {
-    scratch_ = random_values(rows * cols, 1.0 / std::sqrt(static_cast<double>(cols)), false);
-    return {scratch_.data(), DType::f32, rows, cols};
-  }
-
   const Backend& backend_;
-  std::vector<float> scratch_;
+  RandomWeights random_weight_;
   std::vector<std::int32_t> ids_;
   std::unique_ptr<Vector> norm_;
   std::unique_ptr<Embedding> embedding_;

@@ -1,5 +1,4 @@
-// Host side of the Hopper attention kernels: whether they run here, an AttentionProblem as kernel arguments, and the
-// launch.
+// Host side of the Hopper attention kernels: whether they run here, and the launch.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,7 +7,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention.hpp"
-#include "kernels/cuda/attention_hopper_block.cuh"
+#include "kernels/cuda/attention_hopper_arguments.cuh"
 #include "kernels/cuda/check.hpp"
 #include "kernels/cuda/hopper_host.cuh"
 #include "kernels/cuda/tensor_map.hpp"
@@ -30,26 +29,6 @@ inline int multiprocessors(const char* where) {
   check(cudaGetDevice(&device), where);
   check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), where);
   return count;
-}
-
-/// All but the tensor maps.
-template <class Config>
-AttentionArguments arguments_of(const AttentionProblem& problem, const AttentionSchedule& schedule) {
-  const std::int64_t group = problem.heads / problem.kv_heads;
-  AttentionArguments arguments{};
-  arguments.out = static_cast<__nv_bfloat16*>(problem.out);
-  arguments.heads = problem.heads;
-  arguments.head_dim = problem.head_dim;
-  arguments.rows = problem.rows;
-  arguments.first_position = problem.first_position;
-  arguments.window = problem.sliding_window < problem.keys() ? problem.sliding_window : 0;
-  arguments.heads_per_kv_head = static_cast<int>(group);
-  const std::int64_t section = schedule.section_kv_heads > 0 ? schedule.section_kv_heads : problem.kv_heads;
-  arguments.order.row_tiles = (problem.rows + Config::kTileRows - 1) / Config::kTileRows;
-  arguments.order.tiles = arguments.order.row_tiles * problem.heads;
-  arguments.order.section_heads = static_cast<int>(section * group);
-  arguments.order.rows_per_tile = Config::kTileRows;
-  return arguments;
 }
 
 /// Enqueues a kernel of this configuration for `tiles` query tiles. Throws RuntimeError.

@@ -37,6 +37,19 @@ ModelConfig llama3_8b() {
   return c;
 }
 
+/// One whose windows keep no GPU busy.
+ModelConfig small_model() {
+  ModelConfig c = llama3_8b();
+  c.hidden_size = 256;
+  c.intermediate_size = 640;
+  c.layers = 4;
+  c.heads = 4;
+  c.kv_heads = 2;
+  c.head_dim = 64;
+  c.vocabulary = 1024;
+  return c;
+}
+
 MemoryPlanOptions on_gpu(std::int64_t window_tokens, std::int64_t free_bytes, std::int64_t host_free_bytes = 0) {
   MemoryPlanOptions options;
   options.device = "the GPU";
@@ -285,14 +298,7 @@ TEST_CASE("The plan counts what windows that go together allocate", "[memory]") 
 }
 
 TEST_CASE("Windows go together where that saves work and memory is there", "[memory]") {
-  ModelConfig small = llama3_8b();
-  small.hidden_size = 256;
-  small.intermediate_size = 640;
-  small.layers = 4;
-  small.heads = 4;
-  small.kv_heads = 2;
-  small.head_dim = 64;
-  small.vocabulary = 1024;
+  const ModelConfig small = small_model();
   CHECK(sequences_to_join(small, 2048) == 4);
   CHECK(sequences_to_join(small, 65536) == 1);  // attention is all there is
   CHECK(sequences_to_join(llama3_8b(), 4096) == 1);
@@ -312,14 +318,7 @@ TEST_CASE("Windows go together where that saves work and memory is there", "[mem
 }
 
 TEST_CASE("On a GPU windows of a small model fill a chunk, with fewer passes at once", "[memory]") {
-  ModelConfig small = llama3_8b();
-  small.hidden_size = 256;
-  small.intermediate_size = 640;
-  small.layers = 4;
-  small.heads = 4;
-  small.kv_heads = 2;
-  small.head_dim = 64;
-  small.vocabulary = 1024;
+  const ModelConfig small = small_model();
   CHECK(sequences_to_fill_chunk(small, 2048, 8192) == 4);
   CHECK(sequences_to_fill_chunk(small, 257, 8192) == 32);
   CHECK(sequences_to_fill_chunk(small, 4097, 8192) == 2);

@@ -8,7 +8,7 @@
 #include "kernels/check/attention_fp8_reference.hpp"
 #include "kernels/cuda/attention_fp8_kernel.cuh"
 #include "kernels/cuda/attention_fp8_quantize.cuh"
-#include "tests/support/attention_rows.hpp"
+#include "tests/support/attention_blocks.hpp"
 #include "tests/support/catch.hpp"
 
 using namespace longrope::kernels::cuda;
@@ -22,11 +22,6 @@ namespace {
 // As kernels/cuda/attention_fp8.cu chooses them.
 using Narrow = hopper::Fp8AttentionConfig<64, 3, 4>;
 using Middle = hopper::Fp8AttentionConfig<128, 3, 4>;
-
-AttentionProblem problem_of(const Shape& s, attention_rows::Problem& data) {
-  return {data.q.data(), data.k.data(), data.v.data(), data.out.data(),  s.heads,
-          s.kv_heads,    s.head_dim,    s.rows,        s.first_position, s.window};
-}
 
 void quantize(const fp8::QuantizeArguments& arguments) {
   using block_emulation::Block;
@@ -45,38 +40,22 @@ void quantize(const fp8::QuantizeArguments& arguments) {
   }
 }
 
-// Blocks that share all tiles; 0: one block for each tile.
+// blocks: see attention_blocks::schedule_of.
 template <class Config>
 void attend(const AttentionProblem& seen, const fp8::QuantizeArguments& quantized, std::int64_t blocks, unsigned seed) {
   using block_emulation::hopper::fake_tensor_map;
+  const hopper::AttentionSchedule schedule = attention_blocks::schedule_of(blocks);
   const std::int64_t padded = fp8::round_up(seen.keys(), fp8::kTileKeys);
   hopper::Fp8AttentionArguments arguments{};
   hopper::AttentionArguments& p = arguments.problem;
+  p = hopper::arguments_of<Config>(seen, schedule);
   p.q = fake_tensor_map(quantized.q_out, {seen.head_dim, seen.heads, seen.rows}, {128, 1, Config::kTileRows}, 1);
   p.k = fake_tensor_map(quantized.k_out, {seen.head_dim, seen.kv_heads, seen.keys()}, {128, 1, 128}, 1);
   p.v = fake_tensor_map(quantized.v_out, {padded, seen.head_dim, seen.kv_heads}, {128, Config::kHeadDim, 1}, 1);
-  p.out = static_cast<__nv_bfloat16*>(seen.out);
-  p.heads = seen.heads;
-  p.head_dim = seen.head_dim;
-  p.rows = seen.rows;
-  p.first_position = seen.first_position;
-  p.window = seen.sliding_window < seen.keys() ? seen.sliding_window : 0;
-  p.heads_per_kv_head = static_cast<int>(seen.heads / seen.kv_heads);
-  p.order.row_tiles = (seen.rows + Config::kTileRows - 1) / Config::kTileRows;
-  p.order.tiles = p.order.row_tiles * seen.heads;
-  p.order.section_heads = blocks == 0 ? p.heads_per_kv_head : static_cast<int>(seen.heads);
-  p.order.rows_per_tile = Config::kTileRows;
   arguments.q_scales = quantized.q_scales;
   arguments.kv_scales = quantized.kv_scales;
-  const std::int64_t grid = blocks == 0 ? p.order.tiles : std::min(blocks, p.order.tiles);
-  for (std::int64_t b = 0; b < grid; ++b) {
-    block_emulation::hopper::run({.block = static_cast<unsigned>(b),
-                                  .grid = static_cast<unsigned>(grid),
-                                  .threads = Config::kThreads,
-                                  .dynamic_bytes = Config::kSharedBytes,
-                                  .seed = seed},
-                                 [&] { hopper::attention_fp8_kernel<Config>(arguments); });
-  }
+  attention_blocks::run<Config>(p.order.tiles, schedule, seed,
+                                [&] { hopper::attention_fp8_kernel<Config>(arguments); });
 }
 
 // The output against attention over what the workspace holds: relative error of its norm.
@@ -141,7 +120,7 @@ template <class Config>
 void check(attention_rows::Problem& data, std::int64_t blocks = 0, unsigned seed = 0) {
   const Shape& s = data.shape;
   CAPTURE(s.heads, s.kv_heads, s.head_dim, s.rows, s.first_position, s.window, blocks, seed);
-  const AttentionProblem seen = fp8::without_unseen_keys(problem_of(s, data));
+  const AttentionProblem seen = fp8::without_unseen_keys(attention_blocks::problem_of(data));
   const fp8::WorkspaceShape shape = fp8::shape_of(seen);
   std::vector<unsigned char> workspace(static_cast<std::size_t>(fp8::Workspace(shape).bytes), 0xFF);
   const fp8::QuantizeArguments arguments = fp8::quantize_arguments(seen, workspace.data());

@@ -1,10 +1,9 @@
 // The Hopper attention kernel, its own device code, run on the host by an emulation of Hopper's blocks (see
 // tests/support/block_emulation/hopper), against softmax written out in double precision.
-#include <algorithm>
 #include <cstdint>
 
 #include "kernels/cuda/attention_hopper_kernel.cuh"
-#include "tests/support/attention_rows.hpp"
+#include "tests/support/attention_blocks.hpp"
 #include "tests/support/catch.hpp"
 
 using namespace longrope::kernels::cuda::hopper;
@@ -16,7 +15,7 @@ using Narrow = AttentionConfig<64, 128, 3, 2, true>;
 using Middle = AttentionConfig<128, 128, 3, 2, false>;
 using Wide = AttentionConfig<256, 64, 2, 2, true>;
 
-// Blocks that share all tiles; 0: one block for each tile.
+// blocks: see attention_blocks::schedule_of.
 template <class Config>
 void check(const attention_rows::Shape& s, std::int64_t blocks = 0, unsigned seed = 0) {
   CAPTURE(s.heads, s.kv_heads, s.head_dim, s.rows, s.first_position, s.window, blocks, seed);
@@ -25,31 +24,13 @@ void check(const attention_rows::Shape& s, std::int64_t blocks = 0, unsigned see
     return block_emulation::hopper::fake_tensor_map(values.data(), {s.head_dim, heads, rows},
                                                     {kPanelColumns, 1, box_rows}, 2);
   };
-  AttentionArguments arguments{};
+  const AttentionSchedule schedule = attention_blocks::schedule_of(blocks);
+  AttentionArguments arguments = arguments_of<Config>(attention_blocks::problem_of(problem), schedule);
   arguments.q = map(problem.q, s.heads, s.rows, Config::kTileRows);
   arguments.k = map(problem.k, s.kv_heads, s.keys(), Config::kTileKeys);
   arguments.v = map(problem.v, s.kv_heads, s.keys(), Config::kTileKeys);
-  arguments.out = problem.out.data();
-  arguments.heads = s.heads;
-  arguments.head_dim = s.head_dim;
-  arguments.rows = s.rows;
-  arguments.first_position = s.first_position;
-  arguments.window = s.window < s.keys() ? s.window : 0;
-  arguments.heads_per_kv_head = static_cast<int>(s.heads / s.kv_heads);
-  arguments.order.row_tiles = (s.rows + Config::kTileRows - 1) / Config::kTileRows;
-  arguments.order.tiles = arguments.order.row_tiles * s.heads;
-  arguments.order.section_heads = blocks == 0 ? arguments.heads_per_kv_head : static_cast<int>(s.heads);
-  arguments.order.rows_per_tile = Config::kTileRows;
-
-  const std::int64_t grid = blocks == 0 ? arguments.order.tiles : std::min(blocks, arguments.order.tiles);
-  for (std::int64_t b = 0; b < grid; ++b) {
-    block_emulation::hopper::run({.block = static_cast<unsigned>(b),
-                                  .grid = static_cast<unsigned>(grid),
-                                  .threads = Config::kThreads,
-                                  .dynamic_bytes = Config::kSharedBytes,
-                                  .seed = seed},
-                                 [&] { attention_hopper_kernel<Config>(arguments); });
-  }
+  attention_blocks::run<Config>(arguments.order.tiles, schedule, seed,
+                                [&] { attention_hopper_kernel<Config>(arguments); });
   CHECK(problem.error() < 4e-3);  // the weights and the output are rounded to bf16: 2^-9 each at most
   CHECK(problem.written_outside() == 0);
 }
